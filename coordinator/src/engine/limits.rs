@@ -1,0 +1,147 @@
+//! Every bound of the coordinator, named, with its unit last (I9).
+//!
+//! Owns the numbers and the relations between them, which are checked when the crate is compiled.
+//! Workers and clients learn the ones that concern them from GetServerInfo and Welcome.
+
+/// Bytes of a queue, kind, namespace, worker id or label key.
+pub const NAME_BYTES_MAX: usize = 128;
+/// Bytes of a task's payload.
+pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of a result or a checkpoint.
+pub const RESULT_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of a content type.
+pub const CONTENT_TYPE_BYTES_MAX: usize = 128;
+/// Labels of a task.
+pub const LABELS_MAX: usize = 16;
+/// Bytes of a label's value.
+pub const LABEL_VALUE_BYTES_MAX: usize = 256;
+/// Bytes of a reason or another short text for people.
+pub const REASON_BYTES_MAX: usize = 256;
+/// Bytes of a failure's message as reported.
+pub const FAILURE_MESSAGE_BYTES_MAX: usize = 4096;
+/// Bytes of a failure's message as kept in each run of the history.
+pub const HISTORY_MESSAGE_BYTES_MAX: usize = 256;
+/// Bytes of a failure's stack as reported.
+pub const STACK_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of the one stack that is kept, the latest failure's.
+pub const STACK_KEPT_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of an error type.
+pub const ERROR_TYPE_BYTES_MAX: usize = 256;
+/// Ancestors of an error type.
+pub const ANCESTORS_MAX: usize = 16;
+/// Runs kept from the beginning of a task's life, and as many from its end.
+pub const HISTORY_RUNS_MAX: usize = 8;
+/// Tasks, reports or tokens of one message or call.
+pub const BATCH_ITEMS_MAX: usize = 1000;
+/// Bytes of one message in either direction.
+pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of deliveries that are put into one message before another is begun.
+pub const DELIVERY_BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// Deliveries put into one message.
+pub const DELIVERY_BATCH_ITEMS_MAX: usize = 256;
+/// Items of an enqueue stream that are not acknowledged yet.
+pub const ENQUEUE_STREAM_UNACKED_MAX: usize = 4096;
+
+/// Milliseconds that a task may be delayed or deferred: 3,650 days.
+pub const DELAY_MS_MAX: u64 = 3650 * 24 * 3600 * 1000;
+/// Milliseconds of a hard timeout: 30 days.
+pub const TIMEOUT_MS_MAX: u64 = 30 * 24 * 3600 * 1000;
+/// Milliseconds of a wait for a task's end or for work.
+pub const WAIT_MS_MAX: u64 = 60_000;
+/// Milliseconds of a wait for a task's end that asks for none.
+pub const WAIT_MS_DEFAULT: u64 = 30_000;
+/// Least milliseconds of a unary lease.
+pub const LEASE_TTL_MS_MIN: u64 = 1000;
+/// Most milliseconds of a unary lease.
+pub const LEASE_TTL_MS_MAX: u64 = 3_600_000;
+/// Milliseconds of a unary lease that asks for none.
+pub const LEASE_TTL_MS_DEFAULT: u64 = 30_000;
+/// Milliseconds that the coordinator adds to a hard timeout before it acts in the worker's place.
+pub const HARD_TIMEOUT_MARGIN_MS: u64 = 10_000;
+
+/// Queues that a worker serves.
+pub const WORKER_QUEUES_MAX: usize = 64;
+/// Weight of a queue among those that a worker serves.
+pub const QUEUE_WEIGHT_MAX: u32 = 1000;
+/// Kinds that a worker names, and kinds of ready tasks in one queue.
+pub const KINDS_MAX: usize = 1024;
+/// Tasks that one session holds.
+pub const CAPACITY_MAX: u32 = 10_000;
+/// Sessions at once.
+pub const SESSIONS_MAX: usize = 100_000;
+/// Unary leases live at once for one worker id.
+pub const UNARY_LEASES_MAX: usize = 1024;
+/// Tokens of settled runs that a session's duplicates are recognised by.
+pub const SETTLED_TOKENS_MAX: usize = 1024;
+/// Calls that wait for a task's end or for work at once.
+pub const WAITS_MAX: usize = 100_000;
+/// Queues of one shard.
+pub const QUEUES_PER_SHARD_MAX: usize = 10_000;
+
+/// Rules of a policy.
+pub const RULES_MAX: usize = 32;
+/// Patterns of a rule's list of error types.
+pub const RULE_PATTERNS_MAX: usize = 32;
+/// Entries of an explicit list of delays.
+pub const EXPLICIT_DELAYS_MAX: usize = 64;
+/// Bytes of a rule's id.
+pub const RULE_ID_BYTES_MAX: usize = 64;
+/// Bytes of a policy's description.
+pub const DESCRIPTION_BYTES_MAX: usize = 1024;
+/// Leases of a task over its life: 24 bits of the fence.
+pub const RUNS_MAX: u32 = (1 << 24) - 1;
+/// Unstarted losses in a row that quarantine a task.
+pub const UNSTARTED_IN_ROW_MAX: u32 = 20;
+/// Milliseconds of the longest wait after an unstarted loss.
+pub const UNSTARTED_BACKOFF_MS_MAX: u64 = 60_000;
+/// Moves of a task from queue to queue as a dead letter.
+pub const ROUTE_HOPS_MAX: u32 = 8;
+
+/// Timers promoted by one turn.
+pub const PROMOTIONS_PER_TURN_MAX: usize = 4096;
+/// Commands that one turn handles.
+pub const COMMANDS_PER_TURN_MAX: usize = 512;
+/// Commands that wait in the inbox.
+pub const INBOX_COMMANDS_MAX: usize = 8192;
+/// Messages that wait for one worker stream.
+pub const LINK_MESSAGES_MAX: usize = 1024;
+/// Tasks that one bulk command changes.
+pub const BULK_TASKS_MAX: usize = 1000;
+/// Entries that one list or bulk command looks at.
+pub const SCAN_ENTRIES_MAX: usize = 10_000;
+/// Tasks of a page.
+pub const PAGE_SIZE_MAX: usize = 1000;
+/// Tasks of a page that asks for no number.
+pub const PAGE_SIZE_DEFAULT: usize = 50;
+/// Bytes of a filter.
+pub const FILTER_BYTES_MAX: usize = 2048;
+/// Comparisons of a filter.
+pub const FILTER_CLAUSES_MAX: usize = 16;
+/// Transfers of one pair of shards that are sent and not confirmed.
+pub const TRANSFERS_UNCONFIRMED_MAX: usize = 256;
+/// Workers of one list.
+pub const WORKERS_LISTED_MAX: usize = 10_000;
+/// Events that watchers can go back to.
+pub const EVENTS_REMEMBERED_MAX: usize = 65_536;
+
+/// Finished tasks kept for each queue.
+pub const FINISHED_PER_QUEUE_MAX: usize = 1000;
+/// How many finished tasks beyond that gather before they are forgotten in one event.
+pub const FINISHED_SLACK_MAX: usize = 64;
+/// Milliseconds that a finished task is kept.
+pub const FINISHED_RETENTION_MS: u64 = 3_600_000;
+/// Tasks that one event forgets.
+pub const FORGET_ITEMS_MAX: usize = 256;
+
+const _: () = {
+    assert!(RESULT_BYTES_MAX <= PAYLOAD_BYTES_MAX);
+    // The largest single delivery fits a message: payload, checkpoint, stack and the rest.
+    assert!(PAYLOAD_BYTES_MAX + RESULT_BYTES_MAX + STACK_BYTES_MAX < MESSAGE_BYTES_MAX / 2);
+    assert!(DELIVERY_BATCH_BYTES_MAX + PAYLOAD_BYTES_MAX + RESULT_BYTES_MAX < MESSAGE_BYTES_MAX);
+    assert!(HISTORY_MESSAGE_BYTES_MAX <= FAILURE_MESSAGE_BYTES_MAX);
+    assert!(STACK_KEPT_BYTES_MAX <= STACK_BYTES_MAX);
+    assert!(BULK_TASKS_MAX <= SCAN_ENTRIES_MAX);
+    assert!(FORGET_ITEMS_MAX >= FINISHED_SLACK_MAX);
+    assert!(WAIT_MS_DEFAULT <= WAIT_MS_MAX);
+    assert!(LEASE_TTL_MS_MIN <= LEASE_TTL_MS_DEFAULT && LEASE_TTL_MS_DEFAULT <= LEASE_TTL_MS_MAX);
+};

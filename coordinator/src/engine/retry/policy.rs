@@ -1,0 +1,233 @@
+//! The retry policy: what may be said about trying again.
+//!
+//! Owns the types, with every default filled in (`RetryPolicy` of the proto documents them), and
+//! nothing else: what they mean is `backoff` and `decide`, what is well formed is checked at the
+//! edge by [`Policy::check`].
+
+use std::sync::Arc;
+
+use crate::engine::failure::FailureClass;
+
+/// When a failed task is tried again, and when it is not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// The preset's name, or what its author called it, or "inline".
+    pub name: Arc<str>,
+    /// What it is for.
+    pub description: Arc<str>,
+    /// Failures that end the task; 0 means unlimited.
+    pub max_attempts: u32,
+    /// The wait where no rule says otherwise.
+    pub backoff: Backoff,
+    /// Exceptions; the first that matches decides.
+    pub rules: Vec<Rule>,
+    /// No retry starts later than this after the budget began; `None` means no limit.
+    pub max_retry_duration_ms: Option<u64>,
+    /// Crashes that quarantine the task; 0 means unlimited.
+    pub max_crashes: u32,
+    /// The wait after a crash.
+    pub crash_backoff: Backoff,
+    /// Deferrals that end the task.
+    pub max_deferrals: u32,
+    /// What becomes of a task whose attempts are spent.
+    pub on_exhausted: ExhaustAction,
+    /// What a failure's retry_after does.
+    pub retry_after_mode: RetryAfterMode,
+    /// What a worker's chosen delay does.
+    pub worker_delay_mode: WorkerDelayMode,
+    /// How many times longer the next run may take after a TIMEOUT; 1.0 means no growth.
+    pub timeout_growth: f64,
+    /// How far timeouts may grow, as a multiple of the first.
+    pub timeout_growth_max: f64,
+}
+
+/// A growing wait: shape, then floor, then cap, then jitter, then granularity.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backoff {
+    /// How the base delay grows.
+    pub shape: Shape,
+    /// No base delay is shorter.
+    pub min_ms: u64,
+    /// No base delay is longer.
+    pub max_ms: u64,
+    /// How it is spread.
+    pub jitter: Jitter,
+    /// Delays are rounded down to a multiple of this; at least 1.
+    pub granularity_ms: u64,
+}
+
+/// How a base delay grows with n, the retries already made.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Shape {
+    /// base + initial * multiplier^n; after `doublings_max` multiplications (0: no end) linear by
+    /// the step reached.
+    Exponential {
+        /// The delay at n = 0.
+        initial_ms: u64,
+        /// The growth.
+        multiplier: f64,
+        /// Where the growth turns linear; 0 for never.
+        doublings_max: u32,
+        /// Added to every delay.
+        base_ms: u64,
+    },
+    /// Always the same.
+    Fixed {
+        /// The delay.
+        delay_ms: u64,
+    },
+    /// initial + n * step.
+    Linear {
+        /// The delay at n = 0.
+        initial_ms: u64,
+        /// Added for each further retry.
+        step_ms: u64,
+    },
+    /// base + scale * (n + offset)^degree.
+    Polynomial {
+        /// Added to every delay.
+        base_ms: u64,
+        /// The unit that is multiplied.
+        scale_ms: u64,
+        /// The exponent, 1 to 8.
+        degree: u32,
+        /// Added to n.
+        offset: u32,
+    },
+    /// These; the last one repeats.
+    Delays(Arc<[u64]>),
+    /// uniform(base, 3 * previous delay).
+    Decorrelated {
+        /// The shortest delay, and the previous one of the first retry.
+        base_ms: u64,
+    },
+}
+
+/// How a delay d is spread; u is uniform in [0, 1). Documented on `JitterMode` of the proto.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Jitter {
+    /// d.
+    None,
+    /// u * d.
+    Full,
+    /// d/2 + u * d/2.
+    Equal,
+    /// d + u * ratio * d.
+    Additive {
+        /// The share.
+        ratio: f64,
+    },
+    /// d - ratio * d + u * 2 * ratio * d.
+    Symmetric {
+        /// The share.
+        ratio: f64,
+    },
+    /// d + u * per_attempt * (n + 1).
+    PerAttempt {
+        /// The unit that is multiplied.
+        per_attempt_ms: u64,
+    },
+    /// d - u * ratio * d.
+    Below {
+        /// The share.
+        ratio: f64,
+    },
+}
+
+/// An exception in a policy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    /// Its name in histories and previews, unique in the policy.
+    pub id: Arc<str>,
+    /// Which failures it speaks of.
+    pub matches: Match,
+    /// What it does.
+    pub action: RuleAction,
+    /// The wait; `None` means the policy's.
+    pub backoff: Option<Backoff>,
+    /// Its own limit, on its own counter: failures that it may see, the last of which ends the
+    /// task. 0 means the policy's limit alone.
+    pub max_attempts: u32,
+    /// A retry by this rule is counted as a deferral and uses up no attempt.
+    pub spares_attempts: bool,
+}
+
+/// Which failures a rule speaks of: all that is set must match, what is empty matches everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Match {
+    /// Any of these classes.
+    pub classes: Vec<FailureClass>,
+    /// Any of these google.rpc.Code numbers.
+    pub codes: Vec<i32>,
+    /// Any of these types or ancestors; a trailing '*' matches any rest.
+    pub error_types: Vec<Arc<str>>,
+    /// None of these.
+    pub exclude_error_types: Vec<Arc<str>>,
+    /// From this attempt; 0 from the first.
+    pub attempt_min: u32,
+    /// To this attempt; 0 to the last.
+    pub attempt_max: u32,
+}
+
+/// What a rule does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleAction {
+    /// Try again.
+    Retry,
+    /// End as failed.
+    Fail,
+    /// Dead-letter at once.
+    DeadLetter,
+    /// End as discarded.
+    Discard,
+}
+
+/// What becomes of a task whose attempts are spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExhaustAction {
+    /// Keep it as a dead letter.
+    DeadLetter,
+    /// End it as failed.
+    Fail,
+    /// End it as discarded.
+    Discard,
+}
+
+/// What a failure's retry_after does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryAfterMode {
+    /// The wait is at least that, plus up to 10 %.
+    Floor,
+    /// The wait is that.
+    Exact,
+    /// Nothing.
+    Ignore,
+}
+
+/// What the delay in a worker's Retry report does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkerDelayMode {
+    /// It is the wait.
+    Exact,
+    /// It is the wait, cut to the backoff's max.
+    Clamp,
+}
+
+/// The policy that a task or queue brings.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PolicyRef {
+    /// One of the named policies.
+    Named(Arc<Policy>),
+    /// One of its own.
+    Inline(Arc<Policy>),
+}
+
+impl PolicyRef {
+    /// The policy itself.
+    #[must_use]
+    pub fn policy(&self) -> &Arc<Policy> {
+        match self {
+            Self::Named(policy) | Self::Inline(policy) => policy,
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Compiles the protos with protox: no protoc is needed on the machine.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+const FILES: &[&str] = &[
+    "redrive/v1/common.proto",
+    "redrive/v1/retry_policy.proto",
+    "redrive/v1/retry_policy_service.proto",
+    "redrive/v1/task.proto",
+    "redrive/v1/task_service.proto",
+    "redrive/v1/worker_service.proto",
+    "redrive/v1/queue_service.proto",
+    "redrive/v1/dead_letter_service.proto",
+    "redrive/v1/event_service.proto",
+    "redrive/v1/server_service.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=build.rs");
+    for file in FILES {
+        // tonic-prost-build 0.14 prints no rerun lines of its own.
+        println!("cargo:rerun-if-changed={file}");
+    }
+
+    let mut compiler = protox::Compiler::new(["."])?;
+    compiler.include_imports(true).include_source_info(true).open_files(FILES)?;
+
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out.join("redrive_descriptor.bin"), compiler.encode_file_descriptor_set())?;
+
+    tonic_prost_build::configure()
+        .bytes(".redrive.v1")
+        .compile_fds(compiler.file_descriptor_set())?;
+    Ok(())
+}
