@@ -15,6 +15,7 @@ const FILES: &[&str] = &[
     "redrive/v1/server_service.proto",
 ];
 
+#[expect(clippy::disallowed_methods, reason = "cargo tells where to write by the environment")]
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");
     for file in FILES {
