@@ -1,16 +1,35 @@
 //! The only judge of what follows the end of a run: try again, put off, dead-letter or end (I6).
 //!
 //! Owns [`decide`], which a reported failure, a timeout, a crash, a lost lease and a deferral all
-//! go through, and the named presets. Never reads a clock and never draws randomness: the caller
-//! brings both, and what was drawn is written into the event (I7).
+//! go through, the named presets and the preview. Never reads a clock and never draws randomness:
+//! the caller brings both, and what was drawn is written into the event (I7). Invariants: no number
+//! that a policy can hold makes it panic or overflow, and no delay is outside its [`Window`] or
+//! above `limits::DELAY_MS_MAX`. `docs/retry-policies.md` says the same to users.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
+pub mod backoff;
+pub mod check;
+mod judge;
+mod matching;
 pub mod policy;
+pub mod presets;
+pub mod preview;
+mod recommended;
+#[cfg(test)]
+mod tests;
+mod timeout;
 
 use std::sync::Arc;
 
 use super::failure::Failure;
 use super::ids::Timestamp;
+pub use backoff::{Window, window};
+pub use check::PolicyError;
+use judge::Plan;
 pub use policy::{Policy, PolicyRef};
+pub use preview::{Preview, preview};
+pub use timeout::grown_timeout_ms;
 
 /// How a run ended, as far as the judge cares.
 #[derive(Clone, Copy, Debug)]
@@ -50,17 +69,18 @@ pub enum Ending<'a> {
 /// What a task has used up since its last redrive, before the ending that is judged.
 #[derive(Clone, Copy, Debug)]
 pub struct Spent<'a> {
-    /// Failures that counted.
+    /// Failures that counted: verdicts with [`Budget::Attempt`].
     pub failures: u32,
-    /// Crashes.
+    /// Crashes: verdicts with [`Budget::Crash`].
     pub crashes: u32,
-    /// Deferrals.
+    /// Deferrals: verdicts with [`Budget::Deferral`].
     pub deferrals: u32,
     /// Unstarted losses in a row.
     pub unstarted_in_row: u32,
-    /// Retries by rules that count for themselves, by rule id.
+    /// Retries by rules that count for themselves, by rule id: see [`Verdict::counted_rule`].
     pub rule_retries: &'a [(Arc<str>, u32)],
-    /// The task's own limit instead of the policy's `max_attempts`.
+    /// The task's own limit instead of the policy's `max_attempts`, and above that of any rule:
+    /// 0 means unlimited (rules keep their own limits), 1 means that no failure is tried again.
     pub max_attempts: Option<u32>,
     /// When the budget began: enqueue or last redrive.
     pub since: Timestamp,
@@ -152,8 +172,69 @@ pub enum Next {
 pub struct Verdict {
     /// Which budget the ending uses up.
     pub budget: Budget,
-    /// The rule that decided; `None` where the policy itself did.
+    /// The rule that decided: the one that matched where it retries or ends the task, or whose own
+    /// limit is reached. `None` where the policy or the task's own limit did, or where no failure
+    /// was judged.
     pub rule: Option<Arc<str>>,
     /// What follows.
     pub next: Next,
+}
+
+impl Verdict {
+    /// The rule on whose own counter this verdict is one more retry (see [`Spent::rule_retries`]):
+    /// one with a limit of its own, where a failure is tried again.
+    #[must_use]
+    pub fn counted_rule(&self, policy: &Policy) -> Option<Arc<str>> {
+        let Next::Retry { .. } = self.next else {
+            return None;
+        };
+        let rule = policy.rule(self.rule.as_deref()?)?;
+        (rule.max_attempts != 0 && self.budget != Budget::Crash).then(|| rule.id.clone())
+    }
+}
+
+/// Judges how a run ended. The only place that decides between another run and an end.
+///
+/// `now` is when it ended; `draw` gives numbers uniform in [0, 1) and is called at most once, where
+/// there is a delay to draw. The first rule that matches a failure decides; then `not_retryable`;
+/// then the limits: the rule's own (in place of the policy's), the task's own (which caps both),
+/// the policy's. `docs/retry-policies.md` has the whole order.
+#[must_use]
+pub fn decide(
+    policy: &Policy,
+    spent: &Spent<'_>,
+    ending: &Ending<'_>,
+    now: Timestamp,
+    draw: &mut dyn FnMut() -> f64,
+) -> Verdict {
+    let again = match judge::plan(policy, spent, ending) {
+        Plan::End(verdict) => return verdict,
+        Plan::Wait(again) => again,
+    };
+    let delay_ms = again.wait.delay_ms(draw);
+    let latest = policy
+        .max_retry_duration_ms
+        .map(|most_ms| spent.since.plus_ms(most_ms));
+    if again.is_retry && latest.is_some_and(|latest| now.plus_ms(delay_ms) > latest) {
+        return judge::too_late(policy, again.budget);
+    }
+    let next = Next::Retry {
+        base_ms: again.wait.base_ms(),
+        delay_ms,
+    };
+    Verdict {
+        budget: again.budget,
+        rule: again.rule,
+        next,
+    }
+}
+
+/// The delays that [`decide`] can draw after this ending; `None` where it ends the task. Leaves
+/// `max_retry_duration` out.
+#[must_use]
+pub fn delay_window(policy: &Policy, spent: &Spent<'_>, ending: &Ending<'_>) -> Option<Window> {
+    match judge::plan(policy, spent, ending) {
+        Plan::End(_) => None,
+        Plan::Wait(again) => Some(again.wait.window()),
+    }
 }

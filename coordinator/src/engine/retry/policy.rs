@@ -1,12 +1,22 @@
 //! The retry policy: what may be said about trying again.
 //!
 //! Owns the types, with every default filled in (`RetryPolicy` of the proto documents them), and
-//! nothing else: what they mean is `backoff` and `decide`, what is well formed is checked at the
-//! edge by [`Policy::check`].
+//! the defaults themselves. Never says what they mean: that is `backoff` and `decide`, and what is
+//! well formed is checked at the edge by [`Policy::check`].
 
 use std::sync::Arc;
 
 use crate::engine::failure::FailureClass;
+use crate::engine::limits;
+
+/// Failures that end a task whose policy names no number.
+pub const MAX_ATTEMPTS_DEFAULT: u32 = 6;
+/// Crashes that quarantine a task whose policy names no number.
+pub const MAX_CRASHES_DEFAULT: u32 = 3;
+/// Deferrals that end a task whose policy names no number.
+pub const MAX_DEFERRALS_DEFAULT: u32 = 1000;
+/// How far timeouts may grow where the policy names no number.
+pub const TIMEOUT_GROWTH_MAX_DEFAULT: f64 = 4.0;
 
 /// When a failed task is tried again, and when it is not.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,7 +25,8 @@ pub struct Policy {
     pub name: Arc<str>,
     /// What it is for.
     pub description: Arc<str>,
-    /// Failures that end the task; 0 means unlimited.
+    /// Failures that end the task, all counted, where neither the task nor the rule that matched
+    /// has a limit of its own; 0 means unlimited.
     pub max_attempts: u32,
     /// The wait where no rule says otherwise.
     pub backoff: Backoff,
@@ -27,7 +38,7 @@ pub struct Policy {
     pub max_crashes: u32,
     /// The wait after a crash.
     pub crash_backoff: Backoff,
-    /// Deferrals that end the task.
+    /// Deferrals that end the task; at least 1.
     pub max_deferrals: u32,
     /// What becomes of a task whose attempts are spent.
     pub on_exhausted: ExhaustAction,
@@ -39,6 +50,36 @@ pub struct Policy {
     pub timeout_growth: f64,
     /// How far timeouts may grow, as a multiple of the first.
     pub timeout_growth_max: f64,
+}
+
+impl Default for Policy {
+    /// What an empty `RetryPolicy` message means; its name is "inline".
+    fn default() -> Self {
+        Self {
+            name: Arc::from("inline"),
+            description: Arc::from(""),
+            max_attempts: MAX_ATTEMPTS_DEFAULT,
+            backoff: Backoff::default(),
+            rules: Vec::new(),
+            max_retry_duration_ms: None,
+            max_crashes: MAX_CRASHES_DEFAULT,
+            crash_backoff: Backoff::after_crash(),
+            max_deferrals: MAX_DEFERRALS_DEFAULT,
+            on_exhausted: ExhaustAction::DeadLetter,
+            retry_after_mode: RetryAfterMode::Floor,
+            worker_delay_mode: WorkerDelayMode::Exact,
+            timeout_growth: 1.0,
+            timeout_growth_max: TIMEOUT_GROWTH_MAX_DEFAULT,
+        }
+    }
+}
+
+impl Policy {
+    /// The rule of this id, where there is one.
+    #[must_use]
+    pub fn rule(&self, id: &str) -> Option<&Rule> {
+        self.rules.iter().find(|rule| &*rule.id == id)
+    }
 }
 
 /// A growing wait: shape, then floor, then cap, then jitter, then granularity.
@@ -54,6 +95,49 @@ pub struct Backoff {
     pub jitter: Jitter,
     /// Delays are rounded down to a multiple of this; at least 1.
     pub granularity_ms: u64,
+}
+
+impl Backoff {
+    /// A backoff of this shape that says nothing else: no floor, a cap of ten years, full jitter
+    /// (none beside the decorrelated shape, which is jitter in itself), milliseconds.
+    #[must_use]
+    pub fn of(shape: Shape) -> Self {
+        let jitter = match shape {
+            Shape::Decorrelated { .. } => Jitter::None,
+            Shape::Exponential { .. }
+            | Shape::Fixed { .. }
+            | Shape::Linear { .. }
+            | Shape::Polynomial { .. }
+            | Shape::Delays(_) => Jitter::Full,
+        };
+        Self {
+            shape,
+            min_ms: 0,
+            max_ms: limits::DELAY_MS_MAX,
+            jitter,
+            granularity_ms: 1,
+        }
+    }
+
+    /// What an unset `crash_backoff` means: exponential from 1 s, doubling, at most 60 s, full
+    /// jitter.
+    #[must_use]
+    pub fn after_crash() -> Self {
+        Self {
+            max_ms: 60_000,
+            ..Self::default()
+        }
+    }
+}
+
+impl Default for Backoff {
+    /// What an unset `backoff` means: exponential from 1 s, doubling, at most 600 s, full jitter.
+    fn default() -> Self {
+        Self {
+            max_ms: 600_000,
+            ..Self::of(Shape::doubling(1000))
+        }
+    }
 }
 
 /// How a base delay grows with n, the retries already made.
@@ -103,6 +187,19 @@ pub enum Shape {
     },
 }
 
+impl Shape {
+    /// initial * 2^n.
+    #[must_use]
+    pub const fn doubling(initial_ms: u64) -> Self {
+        Self::Exponential {
+            initial_ms,
+            multiplier: 2.0,
+            doublings_max: 0,
+            base_ms: 0,
+        }
+    }
+}
+
 /// How a delay d is spread; u is uniform in [0, 1). Documented on `JitterMode` of the proto.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Jitter {
@@ -145,11 +242,27 @@ pub struct Rule {
     pub action: RuleAction,
     /// The wait; `None` means the policy's.
     pub backoff: Option<Backoff>,
-    /// Its own limit, on its own counter: failures that it may see, the last of which ends the
-    /// task. 0 means the policy's limit alone.
+    /// Its own limit, on its own counter, in place of the policy's limit: failures that it may see,
+    /// the last of which ends the task (the retries that it grants, plus one). A crash is none of
+    /// them. 0 means the policy's limit.
     pub max_attempts: u32,
     /// A retry by this rule is counted as a deferral and uses up no attempt.
     pub spares_attempts: bool,
+}
+
+impl Rule {
+    /// A rule of this id and action for what matches, that says nothing else.
+    #[must_use]
+    pub fn new(id: &str, matches: Match, action: RuleAction) -> Self {
+        Self {
+            id: id.into(),
+            matches,
+            action,
+            backoff: None,
+            max_attempts: 0,
+            spares_attempts: false,
+        }
+    }
 }
 
 /// Which failures a rule speaks of: all that is set must match, what is empty matches everything.
