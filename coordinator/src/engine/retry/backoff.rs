@@ -1,7 +1,7 @@
 //! The wait between two runs: what a [`Backoff`] can draw, and drawing it.
 //!
 //! Owns the arithmetic of shapes, jitter and granularity, all of it saturating and in whole
-//! milliseconds. Never draws randomness: the caller brings u. Invariant: [`Spread::at`] is the only
+//! milliseconds. Never draws randomness: the caller brings u. Invariant: `Spread::at` is the only
 //! function that turns u into a delay, and it is monotone in u, so the window that a preview shows
 //! and the delays that the judge draws cannot disagree.
 

@@ -24,7 +24,7 @@ const TIMEOUT_GROWTH_TOTAL_MAX: f64 = 100.0;
 #[error("{field}: {problem}")]
 pub struct PolicyError {
     /// The field at fault, as a path in the proto's names, such as
-    /// "rules[2].backoff.exponential.multiplier".
+    /// `rules[2].backoff.exponential.multiplier`.
     pub field: String,
     /// What is wrong, the limit, and the remedy.
     pub problem: String,

@@ -1,8 +1,8 @@
 //! What is decided about an ending before anything is drawn.
 //!
 //! Owns the order in which rules, limits and budgets are asked. Never draws: the judge draws from
-//! the [`Wait`] that it finds here, a preview shows what could be drawn from it. Invariant: every
-//! ending either ends the task or waits for a time that its own [`Wait`] bounds.
+//! the `Wait` that it finds here, a preview shows what could be drawn from it. Invariant: every
+//! ending either ends the task or waits for a time that its own `Wait` bounds.
 
 use std::sync::Arc;
 
