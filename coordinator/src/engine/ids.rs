@@ -68,7 +68,8 @@ impl TaskId {
     /// The shard the task was born in, where it stays.
     #[must_use]
     pub const fn shard(self) -> ShardId {
-        ShardId((self.0 >> 64) as u16 & 0xfff)
+        let [_, _, _, _, _, _, high, low, ..] = self.0.to_be_bytes();
+        ShardId(u16::from_be_bytes([high & 0x0f, low]))
     }
 
     /// The smallest id of all, where scans begin.
@@ -148,7 +149,8 @@ impl Fence {
     /// Which run of the task it belongs to.
     #[must_use]
     pub const fn run(self) -> u32 {
-        (self.0 & 0xff_ffff) as u32
+        let [.., high, middle, low] = self.0.to_be_bytes();
+        u32::from_be_bytes([0, high, middle, low])
     }
 }
 

@@ -1,0 +1,388 @@
+//! What the outside must be told. An effect leaves only when the events recorded before it are
+//! durable (I2).
+//!
+//! Owns the vocabulary: values with ids, never channels.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::command::{Capacity, Cursor, Transfer, WorkerInfo};
+use super::failure::Failure;
+use super::ids::{LeaseToken, LinkId, QueueName, RequestId, SessionId, TaskId, Timestamp};
+use super::ledger::queue::Queue;
+use super::ledger::task::{Payload, Priority, Task, TaskState, Timeouts};
+use super::rejection::Rejection;
+
+/// What the outside must be told.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// The one reply to a call.
+    Reply {
+        /// Whom.
+        request: RequestId,
+        /// What.
+        reply: Result<Answer, Rejection>,
+    },
+    /// A message on a worker stream, in order.
+    Tell {
+        /// Which stream.
+        link: LinkId,
+        /// What.
+        message: ToWorker,
+    },
+    /// End a worker stream, after what was told on it.
+    CloseLink {
+        /// Which stream.
+        link: LinkId,
+        /// Why: `None` ends it well, a rejection as an error.
+        why: Option<Rejection>,
+    },
+    /// Take this to its shard.
+    Forward(Transfer),
+    /// Something that watchers are told.
+    Notice(Box<Notice>),
+}
+
+/// An answer to a call; `Call` says which one each gets.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// For each task, in order, its id or why it was refused.
+    Enqueued(Vec<Result<TaskId, Rejection>>),
+    /// A task as it stands.
+    Task(Box<TaskView>),
+    /// A page of tasks.
+    Page {
+        /// The tasks.
+        tasks: Vec<TaskView>,
+        /// Where to go on; `None` at the end.
+        next: Option<Cursor>,
+    },
+    /// The end of a wait.
+    Waited {
+        /// Whether the task ended or died in time.
+        ended: bool,
+        /// The task as it stands.
+        task: Box<TaskView>,
+    },
+    /// Tasks leased without a stream.
+    Leased(Vec<Delivery>),
+    /// What became of reports, in order.
+    Acks(Vec<ReportAck>),
+    /// What became of leases, in order.
+    Extended(Vec<Extension>),
+    /// The workers known.
+    Workers(Vec<WorkerView>),
+    /// Which workers were asked to leave.
+    Drained(Vec<Arc<str>>),
+    /// A queue as it stands.
+    Queue(Box<QueueView>),
+    /// Queues in the order of their names.
+    Queues {
+        /// The queues.
+        queues: Vec<QueueView>,
+        /// Whether there are more after them.
+        more: bool,
+    },
+    /// One step of a bulk act.
+    Bulk {
+        /// How many of the selection this step found.
+        matched: u64,
+        /// How many it changed.
+        changed: u64,
+        /// Where to go on; `None` at the end.
+        next: Option<Cursor>,
+    },
+    /// The engine's own facts.
+    Server(ServerFacts),
+}
+
+/// A task and what is computed of it at an instant.
+#[derive(Clone, Debug)]
+pub struct TaskView {
+    /// The task.
+    pub task: Task,
+    /// Where it stands, as users see it.
+    pub state: TaskState,
+    /// The name of the policy that judges it; "inline" where it is nobody's.
+    pub policy: Arc<str>,
+    /// The limits that hold, from its own, its queue's or the server's policy.
+    pub attempts_max: u32,
+    /// Crashes that quarantine it.
+    pub crashes_max: u32,
+    /// Deferrals that end it.
+    pub deferrals_max: u32,
+    /// The time limits of its next or present run, growth included.
+    pub timeouts: Timeouts,
+}
+
+/// A queue and what is counted of it at an instant.
+#[derive(Clone, Debug)]
+pub struct QueueView {
+    /// The queue.
+    pub queue: Queue,
+    /// How many of its tasks stand where.
+    pub counts: Counts,
+}
+
+/// How many tasks stand where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Not due, never run.
+    pub scheduled: u64,
+    /// Due.
+    pub ready: u64,
+    /// Held by workers.
+    pub leased: u64,
+    /// Have run and wait.
+    pub retrying: u64,
+    /// Dead letters.
+    pub dead: u64,
+}
+
+/// The engine's own facts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ServerFacts {
+    /// Engine time.
+    pub now: Timestamp,
+    /// Sessions with a stream.
+    pub workers: u64,
+    /// Bytes accounted.
+    pub memory_bytes: u64,
+    /// Their limit.
+    pub memory_bytes_max: u64,
+}
+
+/// A message to a worker.
+#[derive(Clone, Debug)]
+pub enum ToWorker {
+    /// The answer to Hello.
+    Welcome(Welcome),
+    /// A task to run.
+    Delivery(Box<Delivery>),
+    /// What became of reports.
+    Acks(Vec<ReportAck>),
+    /// A run to stop.
+    Cancel {
+        /// Which.
+        token: LeaseToken,
+        /// Why.
+        reason: CancelReason,
+        /// Until the hard limit, where there is one.
+        grace_ms: Option<u64>,
+        /// More, for people.
+        detail: Arc<str>,
+    },
+    /// New limits of a running task.
+    Timeouts {
+        /// Which.
+        token: LeaseToken,
+        /// The new ones.
+        timeouts: Timeouts,
+    },
+    /// Prove that you live.
+    Ping {
+        /// To be echoed.
+        nonce: u64,
+    },
+    /// Finish or give back, then leave.
+    Drain {
+        /// Why.
+        reason: Arc<str>,
+        /// When the rest should be given back.
+        deadline_ms: Option<u64>,
+    },
+    /// This stream is about to end.
+    Reconnect {
+        /// Why.
+        reason: Arc<str>,
+        /// How long to wait.
+        after_ms: u64,
+    },
+    /// The last message could not be used.
+    Refused(Rejection),
+}
+
+/// The answer to Hello.
+#[derive(Clone, Debug)]
+pub struct Welcome {
+    /// The session.
+    pub session: SessionId,
+    /// Whether it is an earlier one.
+    pub resumed: bool,
+    /// Leases that the worker listed and does not hold any more.
+    pub lost: Vec<LeaseToken>,
+    /// How often it is pinged while it holds work.
+    pub ping_ms: u64,
+    /// How long its silence is borne.
+    pub grace_ms: u64,
+    /// When it must stop what it runs if it hears nothing.
+    pub abort_after_ms: u64,
+}
+
+/// One task to run.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// 1, 2, 3 .. within a session; 0 without one.
+    pub sequence: u64,
+    /// The lease.
+    pub token: LeaseToken,
+    /// The task's queue.
+    pub queue: QueueName,
+    /// Its kind.
+    pub kind: Arc<str>,
+    /// Its payload.
+    pub payload: Payload,
+    /// Its priority.
+    pub priority: Priority,
+    /// Its labels.
+    pub labels: Vec<(Arc<str>, Arc<str>)>,
+    /// When it was accepted.
+    pub enqueued_at: Timestamp,
+    /// Which attempt this is.
+    pub attempt: u32,
+    /// The last one; 0 means unlimited.
+    pub attempts_max: u32,
+    /// Crashes so far.
+    pub crashes: u32,
+    /// The limits of this run.
+    pub timeouts: Timeouts,
+    /// The latest failure.
+    pub previous_failure: Option<Failure>,
+    /// What the run before left.
+    pub checkpoint: Option<Payload>,
+}
+
+/// What became of one report.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReportAck {
+    /// The token's bytes as they came.
+    pub raw_token: Bytes,
+    /// What became of it.
+    pub status: ReportStatus,
+    /// Where the task stands.
+    pub state: Option<TaskState>,
+    /// When it is tried again.
+    pub next_attempt_at: Option<Timestamp>,
+}
+
+/// What became of a report.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ReportStatus {
+    /// It counts.
+    Recorded,
+    /// It counted before.
+    Duplicate,
+    /// Something else counted.
+    Superseded,
+    /// Nobody remembers the task.
+    Gone,
+    /// It cannot be used; the lease stands.
+    Invalid(Rejection),
+}
+
+/// What became of one lease that was to be extended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extension {
+    /// It lives on.
+    pub held: bool,
+    /// Its task is to be cancelled.
+    pub cancel_requested: bool,
+}
+
+/// Why a run should stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelReason {
+    /// Somebody cancelled the task.
+    Requested,
+    /// The soft limit is over.
+    SoftTimeout,
+    /// The hard limit is over and the lease is gone.
+    HardTimeout,
+    /// The lease is gone.
+    LeaseLost,
+}
+
+/// A worker as the engine sees it.
+#[derive(Clone, Debug)]
+pub struct WorkerView {
+    /// What it said of itself.
+    pub info: WorkerInfo,
+    /// Its session.
+    pub session: SessionId,
+    /// How it is.
+    pub state: WorkerState,
+    /// Tasks it holds.
+    pub held: u32,
+    /// What it would hold.
+    pub capacity: Capacity,
+    /// When its session began.
+    pub since: Timestamp,
+    /// How long it has been silent.
+    pub silence_ms: u64,
+}
+
+/// How a worker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkerState {
+    /// Connected and heard.
+    Live,
+    /// Silent for too long.
+    Suspect,
+    /// Without a stream; its leases wait.
+    Disconnected,
+    /// On its way out.
+    Draining,
+}
+
+/// What watchers are told.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    /// What happened.
+    pub kind: NoticeKind,
+    /// When.
+    pub at: Timestamp,
+    /// The task.
+    pub task: TaskId,
+    /// Its queue.
+    pub queue: QueueName,
+    /// Its kind.
+    pub task_kind: Arc<str>,
+    /// The attempt it was at.
+    pub attempt: u32,
+    /// The worker, where one was involved.
+    pub worker: Option<Arc<str>>,
+    /// Where it failed.
+    pub failure: Option<Failure>,
+    /// When it may start again.
+    pub next_attempt_at: Option<Timestamp>,
+    /// The rule, dead-letter reason or final state.
+    pub reason: Option<Arc<str>>,
+    /// How long the run took, where one ended.
+    pub run_ms: Option<u64>,
+    /// How long the task had been ready, where it was leased.
+    pub waited_ms: Option<u64>,
+    /// The delay drawn, where a retry follows.
+    pub delay_ms: Option<u64>,
+}
+
+/// What happened to a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoticeKind {
+    /// Accepted.
+    Enqueued,
+    /// Handed to a worker.
+    Leased,
+    /// Failed or crashed; another attempt is planned.
+    RetryScheduled,
+    /// Put back without blame.
+    Deferred,
+    /// Became a dead letter.
+    DeadLettered,
+    /// Put back by an operator.
+    Redriven,
+    /// Ended.
+    Ended,
+    /// A cancel was asked for.
+    CancelRequested,
+}

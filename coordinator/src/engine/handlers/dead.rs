@@ -1,0 +1,76 @@
+//! Dead letters: redrive and discard, one or many.
+//!
+//! Owns what an operator does with them. A bulk act is a sequence of bounded steps (rule 17); what
+//! dies again meanwhile is left alone.
+
+use crate::engine::command::{Bulk, BulkAct, Cursor};
+use crate::engine::effect::Answer;
+use crate::engine::event::Event;
+use crate::engine::ids::{TaskId, Timestamp};
+use crate::engine::ledger::task::{Outcome, State};
+use crate::engine::limits;
+use crate::engine::rejection::Rejection;
+use crate::engine::step::Step;
+
+use super::query::scan_dead;
+use super::{cancel, end_run};
+
+/// Puts one dead letter back with a fresh budget.
+pub(super) fn redrive(
+    step: &mut Step<'_>,
+    id: TaskId,
+    delay_ms: u64,
+) -> Result<Answer, Rejection> {
+    let task = step.task(id).ok_or(Rejection::TaskNotFound(id))?;
+    if !matches!(task.state, State::Dead { .. }) {
+        return Err(cancel::wrong_state(step, id, "only dead letters are redriven"));
+    }
+    put_back(step, id, delay_ms);
+    cancel::answer(step, id)
+}
+
+fn put_back(step: &mut Step<'_>, id: TaskId, delay_ms: u64) {
+    let at = step.now();
+    let queue = step.task(id).expect("found dead a moment ago").queue.clone();
+    let not_before = at.plus_ms(delay_ms);
+    step.record(id.shard(), Event::TaskRedriven { id, at, not_before });
+    step.touch_queue(&queue);
+}
+
+/// One step of a bulk act.
+pub(super) fn bulk(step: &mut Step<'_>, bulk: &Bulk) -> Answer {
+    let count_max = bulk.count_max.min(limits::BULK_TASKS_MAX);
+    let wanted = |at: Timestamp| at < bulk.died_before;
+    let (ids, next) = scan_dead(step, &bulk.selection, bulk.after.as_ref(), count_max, &wanted);
+    let matched = ids.len() as u64;
+    let changed = match bulk.act {
+        BulkAct::Count => 0,
+        BulkAct::Redrive { delay_ms, step_us } => {
+            for (index, id) in (0..).zip(&ids) {
+                let further_ms = step_us.saturating_mul(index) / 1000;
+                put_back(step, *id, delay_ms.saturating_add(further_ms));
+            }
+            matched
+        }
+        BulkAct::Discard => {
+            ids.iter().for_each(|id| discard(step, *id));
+            matched
+        }
+    };
+    Answer::Bulk { matched, changed, next }
+}
+
+fn discard(step: &mut Step<'_>, id: TaskId) {
+    end_run::end_task(step, id, Outcome::Discarded);
+}
+
+/// Where a dead letter stands in the order of scans.
+pub(super) fn cursor_of(step: &Step<'_>, id: TaskId) -> Option<Cursor> {
+    let task = step.task(id)?;
+    match &task.state {
+        State::Dead { at, .. } => {
+            Some(Cursor::Dead { shard: id.shard(), queue: task.queue.clone(), at: *at, id })
+        }
+        State::Pending { .. } | State::Leased(_) | State::Finished(_) => None,
+    }
+}

@@ -1,0 +1,264 @@
+//! Gives ready tasks to those who want work.
+//!
+//! Owns the matching (rule 18) and the grant: a lease is recorded before it is told. Never looks at
+//! a task that it cannot deliver, never gives more than was asked for (I10).
+
+use std::sync::Arc;
+
+use crate::engine::clocks::Alarm;
+use crate::engine::effect::{Answer, Delivery, ToWorker};
+use crate::engine::event::Event;
+use crate::engine::ids::{Fence, LeaseToken, QueueName, ShardId, TaskId, Timestamp};
+use crate::engine::ledger::task::{Holder, Task};
+use crate::engine::limits;
+use crate::engine::sessions::{Held, Member, take_turn, worker_of};
+use crate::engine::step::Step;
+
+use super::resolve;
+
+/// Matches what became ready with who wants work, until one of them is used up.
+pub(super) fn fill(step: &mut Step<'_>) {
+    for member in step.take_dirty_members() {
+        while step.sessions_mut().refresh(member) && serve(step, member) {}
+    }
+    for queue in step.take_dirty_queues() {
+        offer(step, &queue);
+    }
+    answer_polls(step);
+}
+
+/// Gives one task to a member, from the queue whose turn it is.
+fn serve(step: &mut Step<'_>, member: Member) -> bool {
+    if step.shutting_down() {
+        return false;
+    }
+    let (ready, kinds) = {
+        let (queues, kinds) = match member {
+            Member::Session(id) => match step.sessions().get(id) {
+                Some(session) => (&session.queues, session.info.kinds.clone()),
+                None => return false,
+            },
+            Member::Poll(request) => match step.sessions().polls.get(&request) {
+                Some(poll) => (&poll.queues, poll.info.kinds.clone()),
+                None => return false,
+            },
+        };
+        let has_work = |(index, sub): (usize, &crate::engine::sessions::Subscription)| {
+            let first = first_ready(step, sub.shard, &sub.queue, &kinds)?;
+            has_room(step, member, first).then_some(index)
+        };
+        (queues.iter().enumerate().filter_map(has_work).collect::<Vec<_>>(), kinds)
+    };
+    let sessions = step.sessions_mut();
+    let queues = match member {
+        Member::Session(id) => sessions.get_mut(id).map(|session| &mut session.queues),
+        Member::Poll(request) => sessions.polls.get_mut(&request).map(|poll| &mut poll.queues),
+    };
+    let Some(queues) = queues else { return false };
+    let Some(index) = take_turn(queues, &ready) else { return false };
+    let (queue, shard) = (queues[index].queue.clone(), queues[index].shard);
+    let id = first_ready(step, shard, &queue, &kinds).expect("the queue was found to have one");
+    grant(step, member, id);
+    step.sessions_mut().served(&queue, member);
+    true
+}
+
+/// Gives a queue's ready tasks to those who want them, in turn.
+fn offer(step: &mut Step<'_>, queue: &QueueName) {
+    let shard = step.shard_of(queue);
+    loop {
+        let Some(first) = step.sessions().next_hungry(queue) else { return };
+        if offer_to(step, shard, queue, first) {
+            continue;
+        }
+        // The one whose turn it is cannot run what is ready: ask the others, once around.
+        let others = step.sessions().hungry_of(queue);
+        if !others.into_iter().skip(1).any(|member| offer_to(step, shard, queue, member)) {
+            return;
+        }
+    }
+}
+
+/// Gives one member one task of a queue, if there is one for it.
+fn offer_to(step: &mut Step<'_>, shard: ShardId, queue: &QueueName, member: Member) -> bool {
+    if step.shutting_down() || !step.sessions_mut().refresh(member) {
+        return false;
+    }
+    let kinds: &[Arc<str>] = match member {
+        Member::Session(id) => match step.sessions().get(id) {
+            Some(session) => &session.info.kinds,
+            None => return false,
+        },
+        Member::Poll(request) => match step.sessions().polls.get(&request) {
+            Some(poll) => &poll.info.kinds,
+            None => return false,
+        },
+    };
+    let Some(id) = first_ready(step, shard, queue, kinds) else { return false };
+    if !has_room(step, member, id) {
+        return false;
+    }
+    grant(step, member, id);
+    step.sessions_mut().served(queue, member);
+    step.sessions_mut().refresh(member);
+    true
+}
+
+/// The ready task of a queue that goes first for somebody who runs these kinds.
+fn first_ready(
+    step: &Step<'_>,
+    shard: ShardId,
+    queue: &QueueName,
+    kinds: &[Arc<str>],
+) -> Option<TaskId> {
+    let paused = step.ledger(shard).queue(queue).is_none_or(|queue| queue.paused.is_some());
+    if paused { None } else { step.agenda(shard).queue(queue)?.first_ready(kinds) }
+}
+
+fn has_room(step: &Step<'_>, member: Member, id: TaskId) -> bool {
+    let task = step.task(id).expect("ready tasks exist");
+    match member {
+        Member::Session(session) => {
+            let bytes = task.payload.data.len() as u64;
+            step.sessions().get(session).is_some_and(|session| session.has_room(bytes))
+        }
+        Member::Poll(request) => step.sessions().polls.get(&request).is_some_and(|poll| {
+            poll.room > 0 && step.unary_held(&poll.info.worker) < limits::UNARY_LEASES_MAX
+        }),
+    }
+}
+
+/// Records a lease and delivers the task.
+fn grant(step: &mut Step<'_>, member: Member, id: TaskId) {
+    let shard = id.shard();
+    let task = step.task(id).expect("ready tasks exist");
+    let bytes = task.payload.data.len() as u64;
+    let fence = Fence::new(step.ledger(shard).epoch(), task.runs + 1);
+    let nonce = step.random_u64();
+    let at = step.now();
+    let (holder, worker) = match member {
+        Member::Session(session) => {
+            let info = &step.sessions().get(session).expect("it wants work").info;
+            (Holder::Session(session), worker_of(info))
+        }
+        Member::Poll(request) => {
+            let info = &step.sessions().polls.get(&request).expect("it wants work").info;
+            (Holder::Unary, worker_of(info))
+        }
+    };
+    let started = holder == Holder::Unary;
+    let event =
+        Event::LeaseGranted { id, fence, nonce, holder, worker: worker.clone(), at, started };
+    step.record(shard, event);
+    let token = LeaseToken { task: id, fence, nonce };
+    match member {
+        Member::Session(session) => {
+            hold(step, session, id, Held { fence, bytes, begun_at: None });
+            deliver(step, session, token);
+        }
+        Member::Poll(request) => {
+            step.unary_hold(&worker);
+            set_limits(step, id, Some(at));
+            let delivery = delivery(step, token, 0);
+            let poll = step.sessions_mut().polls.get_mut(&request).expect("it wants work");
+            poll.room -= 1;
+            poll.taken.push(delivery);
+            let until = at.plus_ms(poll.ttl_ms);
+            step.clocks_mut().set(Alarm::Life(id), until);
+        }
+    }
+}
+
+fn hold(step: &mut Step<'_>, id: crate::engine::ids::SessionId, task: TaskId, held: Held) {
+    let now = step.now();
+    let ping_ms = step.config().ping_ms;
+    let lateness = step.sessions().lateness_ms;
+    let session = step.sessions_mut().get_mut(id).expect("it wants work");
+    let was_idle = session.held.is_empty();
+    session.hold(task, held);
+    if was_idle {
+        // Silence while it held nothing is no sign of anything: it is pinged at leisure then.
+        session.heard(now, lateness);
+        session.next_ping_at = session.next_ping_at.min(now.plus_ms(ping_ms));
+        let next = session.next_ping_at;
+        step.sessions_mut().wake_at(id, next);
+    }
+}
+
+fn deliver(step: &mut Step<'_>, id: crate::engine::ids::SessionId, token: LeaseToken) {
+    let session = step.sessions_mut().get_mut(id).expect("it wants work");
+    session.sequence += 1;
+    let sequence = session.sequence;
+    session.undelivered.insert(sequence, token.task);
+    let link = session.link.expect("who wants work has a stream");
+    let delivery = Box::new(delivery(step, token, sequence));
+    step.tell(link, ToWorker::Delivery(delivery));
+}
+
+/// All that a handler needs.
+fn delivery(step: &Step<'_>, token: LeaseToken, sequence: u64) -> Delivery {
+    let task = step.task(token.task).expect("it was leased a moment ago");
+    let policy = resolve::policy(step, task);
+    let side = task.side.as_deref();
+    Delivery {
+        sequence,
+        token,
+        queue: task.queue.clone(),
+        kind: task.kind.clone(),
+        payload: task.payload.clone(),
+        priority: task.priority,
+        labels: side.map(|side| side.labels.clone()).unwrap_or_default(),
+        enqueued_at: task.enqueued_at,
+        attempt: task.attempt(),
+        attempts_max: resolve::attempts_max(task, &policy),
+        crashes: task.crashes,
+        timeouts: resolve::timeouts(step, task, &policy),
+        previous_failure: side.and_then(|side| side.last_failure.clone()),
+        checkpoint: side.and_then(|side| side.checkpoint.clone()),
+    }
+}
+
+/// Sets the alarms of a run's limits, counted from its start; none where it has not begun.
+pub(super) fn set_limits(step: &mut Step<'_>, id: TaskId, started_at: Option<Timestamp>) {
+    let Some(started_at) = started_at else { return };
+    let task = step.task(id).expect("leased tasks exist");
+    let policy = resolve::policy(step, task);
+    let timeouts = resolve::timeouts(step, task, &policy);
+    let current = is_of_this_epoch(step, task);
+    let margin_ms = step.config().hard_margin_ms;
+    let earliest = super::epoch::earliest_end(step, current);
+    let soft = timeouts.soft_ms.map(|ms| started_at.plus_ms(ms));
+    let hard = timeouts.hard_ms.map(|ms| started_at.plus_ms(ms).plus_ms(margin_ms).max(earliest));
+    let clocks = step.clocks_mut();
+    for (alarm, at) in [(Alarm::Soft(id), soft), (Alarm::Hard(id), hard)] {
+        match at {
+            Some(at) => clocks.set(alarm, at),
+            None => clocks.clear(alarm),
+        }
+    }
+}
+
+fn is_of_this_epoch(step: &Step<'_>, task: &Task) -> bool {
+    let epoch = step.ledger(task.id.shard()).epoch();
+    task.lease().is_some_and(|lease| lease.fence == Fence::new(epoch, task.runs))
+}
+
+/// Calls that got something are answered with all they got.
+fn answer_polls(step: &mut Step<'_>) {
+    let got = |(request, poll): (&_, &crate::engine::sessions::Poll)| {
+        (!poll.taken.is_empty()).then_some(*request)
+    };
+    let requests: Vec<_> = step.sessions().polls.iter().filter_map(got).collect();
+    for request in requests {
+        finish_poll(step, request);
+    }
+}
+
+/// Answers a call that waits for work with what it got, be it nothing.
+pub(super) fn finish_poll(step: &mut Step<'_>, request: crate::engine::ids::RequestId) {
+    step.sessions_mut().starve(Member::Poll(request));
+    if let Some(poll) = step.sessions_mut().polls.remove(&request) {
+        step.clocks_mut().clear(Alarm::Wait(request));
+        step.reply(request, Ok(Answer::Leased(poll.taken)));
+    }
+}

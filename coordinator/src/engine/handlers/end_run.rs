@@ -1,0 +1,296 @@
+//! Ends a run, however it ended, and makes what follows a fact.
+//!
+//! Owns the one path from an ending to its events: the judge is asked here and nowhere else (I6),
+//! the slot is freed, who waits is told. Never decides itself whether to retry.
+
+use std::sync::Arc;
+
+use crate::engine::effect::Answer;
+use crate::engine::event::{Event, Leaves};
+use crate::engine::failure::{Failure, FailureClass};
+use crate::engine::ids::{QueueName, TaskId};
+use crate::engine::ledger::history::{Delay, RunOutcome, RunRecord};
+use crate::engine::ledger::task::{Holder, Outcome, Payload, Side, State, Task};
+use crate::engine::limits;
+use crate::engine::retry::{self, Budget, DeadReason, Ending, Next, Policy, Spent, Verdict};
+use crate::engine::sessions::Member;
+use crate::engine::step::Step;
+
+use super::resolve;
+
+/// How a run ended.
+pub(super) enum Ended<'a> {
+    /// The handler completed.
+    Completed { result: Option<Payload>, label: Option<Arc<str>> },
+    /// The handler dropped the task.
+    Discarded,
+    /// Anything that the judge decides.
+    Judged(Ending<'a>),
+}
+
+/// What else is known of a run that ended.
+#[derive(Default)]
+pub(super) struct Extra {
+    pub(super) outcome: Option<RunOutcome>,
+    pub(super) note: Option<Arc<str>>,
+    pub(super) payload: Option<Payload>,
+    pub(super) checkpoint: Option<Payload>,
+    pub(super) max_attempts: Option<u32>,
+}
+
+/// Ends the run that a task is leased for.
+pub(super) fn end_run(step: &mut Step<'_>, id: TaskId, ended: Ended<'_>, extra: Extra) {
+    let task = step.task(id).expect("only leased tasks have a run to end");
+    let lease = task.lease().expect("only leased tasks have a run to end").clone();
+    let policy = resolve::policy(step, task);
+    let mut run = record_of(step, task, &policy);
+    run.note.clone_from(&extra.note);
+    run.outcome = outcome_of(&ended, &extra);
+    let outcome = run.outcome;
+    let mut leaves = leaves_of(step, &ended, extra);
+    match ended {
+        Ended::Completed { result, label } => {
+            leaves.checkpoint = None;
+            let finished = Finish { outcome: Outcome::Succeeded, budget: None, result, label };
+            finish(step, id, Some(run), finished, leaves);
+        }
+        _ if lease.cancel_requested => {
+            run.outcome = RunOutcome::Cancelled;
+            finish(step, id, Some(run), Finish::plain(Outcome::Cancelled), leaves);
+        }
+        Ended::Discarded => {
+            finish(step, id, Some(run), Finish::plain(Outcome::Discarded), leaves);
+        }
+        Ended::Judged(ending) => {
+            run.failure = failure_of(&ending).map(Failure::for_history);
+            let verdict = judge(step, id, &policy, &ending, leaves.max_attempts);
+            follow(step, id, run, verdict, leaves);
+        }
+    }
+    free(step, id, lease.holder, &lease.worker, outcome);
+    tell_waiting(step, id);
+}
+
+/// Ends a task that no run holds.
+pub(super) fn end_task(step: &mut Step<'_>, id: TaskId, outcome: Outcome) {
+    finish(step, id, None, Finish::plain(outcome), Leaves::default());
+    tell_waiting(step, id);
+}
+
+fn judge(
+    step: &mut Step<'_>,
+    id: TaskId,
+    policy: &Policy,
+    ending: &Ending<'_>,
+    max_attempts: Option<u32>,
+) -> Verdict {
+    let task = step.task(id).expect("the caller has it").clone();
+    let side = task.side.as_deref();
+    let spent = Spent {
+        failures: task.failures,
+        crashes: task.crashes,
+        deferrals: task.deferrals,
+        unstarted_in_row: task.unstarted_in_row,
+        rule_retries: side.map_or(&[], |side| side.rule_retries.as_slice()),
+        max_attempts: max_attempts.or(task.max_attempts),
+        since: task.budget_since,
+        previous_delay_ms: side.and_then(|side| side.previous_delay_ms),
+    };
+    let now = step.now();
+    let mut verdict = retry::decide(policy, &spent, ending, now, &mut || step.draw());
+    if task.runs == limits::RUNS_MAX && matches!(verdict.next, Next::Retry { .. }) {
+        // The fence has no number for another run.
+        verdict.next = Next::Dead(DeadReason::DeferralsExhausted);
+    }
+    verdict
+}
+
+/// Records what the judge said.
+fn follow(
+    step: &mut Step<'_>,
+    id: TaskId,
+    mut run: RunRecord,
+    verdict: Verdict,
+    mut leaves: Leaves,
+) {
+    let at = step.now();
+    let budget = verdict.budget;
+    run.rule.clone_from(&verdict.rule);
+    match verdict.next {
+        Next::Retry { base_ms, delay_ms } => {
+            run.delay = Some(Delay { base_ms, drawn_ms: delay_ms });
+            leaves.rule_counted = verdict.rule;
+            if budget != Budget::Deferral {
+                leaves.delay_ms = Some(delay_ms);
+            }
+            let not_before = at.plus_ms(delay_ms);
+            let (run, leaves) = (Box::new(run), Box::new(leaves));
+            step.record(id.shard(), Event::RetryScheduled { id, run, budget, not_before, leaves });
+            let queue = step.task(id).expect("recorded a moment ago").queue.clone();
+            step.touch_queue(&queue);
+        }
+        Next::Dead(reason) => match route_of(step, id) {
+            Some(target) => {
+                super::transfer::route(step, id, &target, leaves.failure.as_ref());
+                let finished = Finish { budget: Some(budget), ..Finish::plain(Outcome::Routed) };
+                finish(step, id, Some(run), finished, leaves);
+            }
+            None => {
+                let (run, leaves) = (Box::new(run), Box::new(leaves));
+                step.record(id.shard(), Event::TaskDied { id, run, budget, reason, at, leaves });
+            }
+        },
+        Next::Fail | Next::Discard => {
+            let outcome =
+                if verdict.next == Next::Fail { Outcome::Failed } else { Outcome::Discarded };
+            let finished = Finish { budget: Some(budget), ..Finish::plain(outcome) };
+            finish(step, id, Some(run), finished, leaves);
+        }
+    }
+}
+
+/// Where a spent task goes on; `None` where it stays as a dead letter.
+fn route_of(step: &Step<'_>, id: TaskId) -> Option<QueueName> {
+    let task = step.task(id)?;
+    let hops = task.side.as_deref().map_or(0, |side| side.hops);
+    let queue = step.ledger(id.shard()).queue(&task.queue)?;
+    let target = queue.settings.dead_letter_queue.clone();
+    target.filter(|_| hops < limits::ROUTE_HOPS_MAX)
+}
+
+struct Finish {
+    outcome: Outcome,
+    budget: Option<Budget>,
+    result: Option<Payload>,
+    label: Option<Arc<str>>,
+}
+
+impl Finish {
+    const fn plain(outcome: Outcome) -> Self {
+        Self { outcome, budget: None, result: None, label: None }
+    }
+}
+
+fn finish(
+    step: &mut Step<'_>,
+    id: TaskId,
+    run: Option<RunRecord>,
+    finish: Finish,
+    leaves: Leaves,
+) {
+    let Finish { outcome, budget, result, label } = finish;
+    let (run, leaves, at) = (run.map(Box::new), Box::new(leaves), step.now());
+    let event = Event::TaskFinished { id, run, budget, outcome, at, result, label, leaves };
+    step.record(id.shard(), event);
+    let queue = step.task(id).expect("finished tasks are kept").queue.clone();
+    step.crowd(&queue);
+}
+
+/// The record of a run that ends now; what it ended as is filled in by the caller.
+fn record_of(step: &Step<'_>, task: &Task, policy: &Policy) -> RunRecord {
+    let lease = task.lease().expect("the caller has it");
+    let begun = match lease.holder {
+        Holder::Session(session) => step
+            .sessions()
+            .get(session)
+            .and_then(|session| session.held.get(&task.id))
+            .is_some_and(|held| held.begun_at.is_some()),
+        Holder::Unary => true,
+    };
+    RunRecord {
+        run: lease.fence.run(),
+        attempt: task.attempt(),
+        worker: lease.worker.clone(),
+        leased_at: lease.granted_at,
+        ended_at: step.now(),
+        started: begun || lease.started_at.is_some(),
+        outcome: RunOutcome::Succeeded,
+        failure: None,
+        rule: None,
+        policy: Some(policy.name.clone()),
+        delay: None,
+        note: None,
+    }
+}
+
+fn outcome_of(ended: &Ended<'_>, extra: &Extra) -> RunOutcome {
+    let plain = match ended {
+        Ended::Completed { .. } => RunOutcome::Succeeded,
+        Ended::Discarded => RunOutcome::Discarded,
+        Ended::Judged(Ending::Failed { .. }) => RunOutcome::Failed,
+        Ended::Judged(Ending::Retried { .. }) => RunOutcome::Retried,
+        Ended::Judged(Ending::Crashed { .. }) => RunOutcome::Crashed,
+        Ended::Judged(Ending::Deferred { .. }) => RunOutcome::Deferred,
+        Ended::Judged(Ending::Released) => RunOutcome::Released,
+        Ended::Judged(Ending::Unstarted) => RunOutcome::Unstarted,
+    };
+    extra.outcome.unwrap_or(plain)
+}
+
+fn failure_of<'a>(ending: &Ending<'a>) -> Option<&'a Failure> {
+    match ending {
+        Ending::Failed { failure, .. }
+        | Ending::Retried { failure, .. }
+        | Ending::Crashed { failure } => Some(failure),
+        Ending::Deferred { .. } | Ending::Released | Ending::Unstarted => None,
+    }
+}
+
+/// What the run leaves; stacks and checkpoints are shed where memory is short (rule 21).
+fn leaves_of(step: &Step<'_>, ended: &Ended<'_>, extra: Extra) -> Leaves {
+    let short = step.bytes() > step.config().memory_bytes_max / 10 * 9;
+    let failure = match ended {
+        Ended::Judged(ending) => failure_of(ending),
+        Ended::Completed { .. } | Ended::Discarded => None,
+    };
+    Leaves {
+        failure: failure.map(|failure| failure.for_keeping(!short)),
+        delay_ms: None,
+        rule_counted: None,
+        timeout_hit: failure.is_some_and(|failure| failure.class == FailureClass::Timeout),
+        payload: extra.payload,
+        checkpoint: extra.checkpoint.filter(|_| !short),
+        max_attempts: extra.max_attempts,
+    }
+}
+
+/// The slot of a run that is over goes to somebody else.
+fn free(step: &mut Step<'_>, id: TaskId, holder: Holder, worker: &Arc<str>, outcome: RunOutcome) {
+    step.clocks_mut().clear_lease(id);
+    match holder {
+        Holder::Session(session) => {
+            if let Some(session) = step.sessions_mut().get_mut(session) {
+                session.let_go(id, outcome);
+            }
+            step.touch_member(Member::Session(session));
+        }
+        Holder::Unary => step.unary_let_go(worker),
+    }
+}
+
+/// Calls that wait for the task's end are answered where it has come.
+fn tell_waiting(step: &mut Step<'_>, id: TaskId) {
+    let task = step.task(id).expect("it ended or lives");
+    let over = matches!(task.state, State::Dead { .. } | State::Finished(_));
+    if !over {
+        return;
+    }
+    let view = resolve::view(step, task);
+    for request in step.take_waits(id) {
+        step.clocks_mut().clear(crate::engine::clocks::Alarm::Wait(request));
+        step.reply(request, Ok(Answer::Waited { ended: true, task: Box::new(view.clone()) }));
+    }
+}
+
+/// The side record of a task that continues another one elsewhere.
+pub(super) fn side_of_continuation(task: &Task, failure: Option<&Failure>) -> Side {
+    let side = task.side.as_deref();
+    Side {
+        labels: side.map(|side| side.labels.clone()).unwrap_or_default(),
+        last_failure: failure.cloned().or_else(|| side.and_then(|s| s.last_failure.clone())),
+        checkpoint: side.and_then(|side| side.checkpoint.clone()),
+        origin: Some(task.id),
+        hops: side.map_or(0, |side| side.hops) + 1,
+        ..Side::default()
+    }
+}

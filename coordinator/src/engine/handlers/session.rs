@@ -1,0 +1,371 @@
+//! Sessions: hello, resume, capacity, receipts, pings, silence, drain, goodbye.
+//!
+//! Owns what each message of a worker stream means for its session, and when silence ends one. How
+//! the leases of a lost session end is `end_run`.
+
+use std::sync::Arc;
+
+use crate::engine::command::{Capacity, Hello, Report};
+use crate::engine::effect::{Answer, CancelReason, Effect, ToWorker, Welcome};
+use crate::engine::event::Event;
+use crate::engine::failure::{Failure, FailureClass};
+use crate::engine::ids::{LeaseToken, LinkId, SessionId, TaskId};
+use crate::engine::ledger::task::Task;
+use crate::engine::limits;
+use crate::engine::rejection::Rejection;
+use crate::engine::retry::Ending;
+use crate::engine::sessions::{Member, Session, Subscription};
+use crate::engine::step::Step;
+
+use super::end_run::{Ended, Extra, end_run};
+
+/// A stream opened: a new session, or an earlier one comes back.
+pub(super) fn hello(step: &mut Step<'_>, link: LinkId, hello: Hello) {
+    if step.sessions().of_link(link).is_some() {
+        step.tell(link, ToWorker::Refused(Rejection::HelloRepeated));
+        return;
+    }
+    if step.shutting_down() {
+        step.emit(Effect::CloseLink { link, why: Some(Rejection::ShuttingDown) });
+        return;
+    }
+    let known = hello.session.filter(|id| step.sessions().get(*id).is_some_and(|s| !s.lost));
+    if known.is_none() && step.sessions().len() >= limits::SESSIONS_MAX {
+        let limit = limits::SESSIONS_MAX as u64;
+        let why = Some(Rejection::LimitReached { what: "worker sessions", limit });
+        step.emit(Effect::CloseLink { link, why });
+        return;
+    }
+    let id = known.unwrap_or_else(|| open(step, &hello));
+    attach(step, id, link, &hello);
+    let lost = reconcile(step, id, &hello.held);
+    let config = step.config();
+    let welcome = Welcome {
+        session: id,
+        resumed: known.is_some(),
+        lost,
+        ping_ms: config.ping_ms,
+        grace_ms: config.grace_ms,
+        abort_after_ms: config.abort_after_ms(),
+    };
+    step.tell(link, ToWorker::Welcome(welcome));
+    tell_again(step, id);
+    schedule(step, id);
+    step.touch_member(Member::Session(id));
+}
+
+fn open(step: &mut Step<'_>, hello: &Hello) -> SessionId {
+    let id = SessionId(step.random_u128());
+    let queues = Subscription::of(&hello.worker, step.config().shard_count);
+    let (now, lateness) = (step.now(), step.sessions().lateness_ms);
+    let session = Session::new(id, hello.worker.clone(), queues, now, lateness);
+    step.sessions_mut().insert(session);
+    id
+}
+
+/// The stream belongs to the session now; an older one ends.
+fn attach(step: &mut Step<'_>, id: SessionId, link: LinkId, hello: &Hello) {
+    let queues = Subscription::of(&hello.worker, step.config().shard_count);
+    let (now, ping_ms) = (step.now(), step.config().ping_ms);
+    let lateness = step.sessions().lateness_ms;
+    step.sessions_mut().starve(Member::Session(id));
+    let session = step.sessions_mut().get_mut(id).expect("opened or found");
+    session.info = hello.worker.clone();
+    session.queues = queues;
+    session.capacity = hello.capacity;
+    session.heard(now, lateness);
+    session.next_ping_at = now.plus_ms(ping_ms);
+    if let Some(older) = step.sessions_mut().attach(id, link) {
+        let why = Some(Rejection::LinkReplaced);
+        step.emit(Effect::CloseLink { link: older, why });
+    }
+}
+
+/// Compares what the worker holds with what it should: what it does not list never arrived and is
+/// released; what it lists and does not hold is answered as lost.
+fn reconcile(step: &mut Step<'_>, id: SessionId, listed: &[LeaseToken]) -> Vec<LeaseToken> {
+    let session = step.sessions().get(id).expect("attached");
+    let holds = |token: &LeaseToken| {
+        let held = session.held.get(&token.task);
+        held.is_some_and(|held| held.fence == token.fence)
+            && step.task(token.task).and_then(Task::token) == Some(*token)
+    };
+    let lost = listed.iter().filter(|token| !holds(token)).copied().collect();
+    let kept: std::collections::BTreeSet<TaskId> =
+        listed.iter().filter(|token| holds(token)).map(|token| token.task).collect();
+    let never_arrived: Vec<TaskId> =
+        session.held.keys().filter(|task| !kept.contains(task)).copied().collect();
+    for task in never_arrived {
+        end_run(step, task, Ended::Judged(Ending::Released), Extra::default());
+    }
+    lost
+}
+
+/// What was asked of the worker while it was away is asked again.
+fn tell_again(step: &mut Step<'_>, id: SessionId) {
+    let session = step.sessions().get(id).expect("attached");
+    let Some(link) = session.link else { return };
+    let drain = session.drain_asked;
+    let held: Vec<TaskId> = session.held.keys().copied().collect();
+    for task in held {
+        let Some(task) = step.task(task) else { continue };
+        let (token, lease) = (task.token(), task.lease());
+        if let (Some(token), Some(true)) = (token, lease.map(|lease| lease.cancel_requested)) {
+            step.tell_cancel(id, token, (CancelReason::Requested, ""), None);
+        }
+    }
+    if drain {
+        let reason = "an operator asked for it".into();
+        step.tell(link, ToWorker::Drain { reason, deadline_ms: None });
+    }
+}
+
+/// A message came on a stream without a session.
+pub(super) fn refuse_stranger(step: &mut Step<'_>, link: LinkId) {
+    step.emit(Effect::CloseLink { link, why: Some(Rejection::HelloExpected) });
+}
+
+/// A message came: the session lives.
+pub(super) fn heard(step: &mut Step<'_>, id: SessionId) {
+    let (now, lateness) = (step.now(), step.sessions().lateness_ms);
+    let Some(session) = step.sessions_mut().get_mut(id) else { return };
+    let was_suspect = session.suspect;
+    session.heard(now, lateness);
+    if was_suspect {
+        step.touch_member(Member::Session(id));
+    }
+}
+
+/// The session's capacity is replaced.
+pub(super) fn capacity(step: &mut Step<'_>, id: SessionId, capacity: Capacity) {
+    let session = step.sessions_mut().get_mut(id).expect("the link has a session");
+    session.capacity = capacity;
+    step.touch_member(Member::Session(id));
+}
+
+/// Deliveries arrived; those that are not buffered have begun.
+pub(super) fn receipt(step: &mut Step<'_>, id: SessionId, through: u64, buffered: &[u64]) {
+    let now = step.now();
+    let buffered: std::collections::BTreeSet<u64> = buffered.iter().copied().collect();
+    let session = step.sessions_mut().get_mut(id).expect("the link has a session");
+    let Some(link) = session.link else { return };
+    if through > session.sequence {
+        let problem = format!(
+            "is {through}, but only {} deliveries were sent; name the highest received",
+            session.sequence
+        );
+        let field = "receipt.received_through".to_owned();
+        step.tell(link, ToWorker::Refused(Rejection::Invalid { field, problem }));
+        return;
+    }
+    session.received_through = session.received_through.max(through);
+    let begun: Vec<(u64, TaskId)> = session
+        .undelivered
+        .range(..=session.received_through)
+        .filter(|(sequence, _)| !buffered.contains(sequence))
+        .map(|(sequence, task)| (*sequence, *task))
+        .collect();
+    for (sequence, task) in begun {
+        let session = step.sessions_mut().get_mut(id).expect("the link has a session");
+        session.undelivered.remove(&sequence);
+        if let Some(held) = session.held.get_mut(&task) {
+            held.begun_at = Some(now);
+            step.note_begun(task);
+        }
+    }
+}
+
+/// Records the runs that receipts showed to have begun and that are still running.
+pub(super) fn record_begun(step: &mut Step<'_>) {
+    use crate::engine::ledger::task::Holder;
+    for id in step.take_begun() {
+        let Some(lease) = step.task(id).and_then(Task::lease) else { continue };
+        let Holder::Session(session) = lease.holder else { continue };
+        if lease.started_at.is_some() {
+            continue;
+        }
+        let held = step.sessions().get(session).and_then(|session| session.held.get(&id));
+        let Some(at) = held.and_then(|held| held.begun_at) else { continue };
+        step.record(id.shard(), Event::LeaseStarted { id, at });
+        super::dispatch::set_limits(step, id, Some(at));
+    }
+}
+
+/// Runs of a session ended.
+pub(super) fn reports(step: &mut Step<'_>, id: SessionId, link: LinkId, reports: Vec<Report>) {
+    let acks = super::settle::reports(step, Some(id), reports);
+    step.tell(link, ToWorker::Acks(acks));
+}
+
+/// The worker leaves for good: what it holds is given back.
+pub(super) fn goodbye(step: &mut Step<'_>, id: SessionId) {
+    let session = step.sessions().get(id).expect("the link has a session");
+    let held: Vec<TaskId> = session.held.keys().copied().collect();
+    for task in held {
+        end_run(step, task, Ended::Judged(Ending::Released), Extra::default());
+    }
+    if let Some(link) = step.sessions_mut().remove(id) {
+        step.emit(Effect::CloseLink { link, why: None });
+    }
+}
+
+/// A stream broke: its leases wait for the session to come back.
+pub(super) fn link_closed(step: &mut Step<'_>, link: LinkId) {
+    let Some(id) = step.sessions().of_link(link) else { return };
+    step.sessions_mut().detach(id);
+    schedule(step, id);
+}
+
+/// An operator asks workers to leave.
+pub(super) fn drain(
+    step: &mut Step<'_>,
+    namespace: &str,
+    workers: &[Arc<str>],
+    reason: &Arc<str>,
+    deadline_ms: Option<u64>,
+) -> Answer {
+    let wanted = |session: &&Session| {
+        &*session.info.namespace == namespace && workers.contains(&session.info.worker)
+    };
+    let found: Vec<(SessionId, Option<LinkId>, Arc<str>)> = step
+        .sessions()
+        .iter()
+        .filter(wanted)
+        .map(|session| (session.id, session.link, session.info.worker.clone()))
+        .collect();
+    let mut drained = Vec::new();
+    for (id, link, worker) in found {
+        step.sessions_mut().get_mut(id).expect("found a moment ago").drain_asked = true;
+        step.sessions_mut().refresh(Member::Session(id));
+        if let Some(link) = link {
+            step.tell(link, ToWorker::Drain { reason: reason.clone(), deadline_ms });
+        }
+        drained.push(worker);
+    }
+    drained.sort();
+    drained.dedup();
+    Answer::Drained(drained)
+}
+
+/// Looks at the sessions whose time has come: ping, suspect, or give up. Ends at most so many
+/// leases; the rest follow in the next turn.
+pub(super) fn wake_due(step: &mut Step<'_>) {
+    const LEASES_ENDED_MAX: usize = 1000;
+    let now = step.now();
+    let mut left = LEASES_ENDED_MAX;
+    while left > 0 {
+        let Some(id) = step.sessions().due(now) else { return };
+        left = left.saturating_sub(wake(step, id, left));
+    }
+}
+
+/// Looks at one session; answers the work done, at least 1.
+fn wake(step: &mut Step<'_>, id: SessionId, leases_max: usize) -> usize {
+    let (now, lateness) = (step.now(), step.sessions().lateness_ms);
+    let config = step.config().clone();
+    let session = step.sessions().get(id).expect("only known sessions wake");
+    let silence = session.silence_ms(now, lateness);
+    let idle = session.held.is_empty() && session.link.is_some();
+    let suspect_ms = if idle { config.idle_suspect_ms() } else { config.suspect_ms() };
+    let lost_ms = if idle { suspect_ms + config.grace_ms } else { config.grace_ms };
+    if session.lost || silence >= lost_ms {
+        return give_up(step, id, leases_max);
+    }
+    let (link, ping_due) = (session.link, session.next_ping_at <= now);
+    if silence >= suspect_ms && !session.suspect {
+        step.sessions_mut().get_mut(id).expect("looked at").suspect = true;
+        step.sessions_mut().refresh(Member::Session(id));
+    }
+    if let (Some(link), true) = (link, ping_due) {
+        // Idle sessions are pinged apart from each other: 20 % to either side.
+        let spread = (step.draw() - 0.5).mul_add(0.4, 1.0);
+        let idle_ms = scale(config.idle_ping_ms(), spread);
+        let session = step.sessions_mut().get_mut(id).expect("looked at");
+        session.nonce += 1;
+        let nonce = session.nonce;
+        session.next_ping_at = now.plus_ms(if idle { idle_ms } else { config.ping_ms });
+        step.tell(link, ToWorker::Ping { nonce });
+    }
+    schedule(step, id);
+    1
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a ping interval times about one is a small positive number"
+)]
+fn scale(ms: u64, factor: f64) -> u64 {
+    (ms as f64 * factor) as u64
+}
+
+/// Says when the session is to be looked at next.
+fn schedule(step: &mut Step<'_>, id: SessionId) {
+    let (now, lateness) = (step.now(), step.sessions().lateness_ms);
+    let config = step.config();
+    let (suspect_busy, suspect_idle) = (config.suspect_ms(), config.idle_suspect_ms());
+    let grace = config.grace_ms;
+    let Some(session) = step.sessions().get(id) else { return };
+    let silence = session.silence_ms(now, lateness);
+    let in_ms = |limit: u64| now.plus_ms(limit.saturating_sub(silence).max(1));
+    let idle = session.held.is_empty() && session.link.is_some();
+    let suspect_ms = if idle { suspect_idle } else { suspect_busy };
+    let lost_at = in_ms(if idle { suspect_ms + grace } else { grace });
+    let mut next = lost_at;
+    if session.link.is_some() {
+        next = next.min(session.next_ping_at);
+        if !session.suspect {
+            next = next.min(in_ms(suspect_ms));
+        }
+    }
+    step.sessions_mut().wake_at(id, next);
+}
+
+/// A session was silent for too long: runs that had begun crashed, others never started.
+fn give_up(step: &mut Step<'_>, id: SessionId, leases_max: usize) -> usize {
+    let now = step.now();
+    let session = step.sessions_mut().get_mut(id).expect("looked at");
+    session.lost = true;
+    let worker = session.info.worker.clone();
+    let held: Vec<TaskId> = session.held.keys().take(leases_max).copied().collect();
+    let more = session.held.len() > held.len();
+    let message = format!("worker {worker} was lost: nothing was heard of it within the grace");
+    let failure = Failure::new(FailureClass::WorkerLost, &message);
+    let count = held.len();
+    for task in held {
+        let begun = {
+            let session = step.sessions().get(id).expect("looked at");
+            let begun = session.held.get(&task).is_some_and(|held| held.begun_at.is_some());
+            begun || step.task(task).and_then(Task::lease).is_some_and(|l| l.started_at.is_some())
+        };
+        let ending =
+            if begun { Ending::Crashed { failure: &failure } } else { Ending::Unstarted };
+        end_run(step, task, Ended::Judged(ending), Extra::default());
+    }
+    if more {
+        step.sessions_mut().wake_at(id, now);
+    } else if let Some(link) = step.sessions_mut().remove(id) {
+        step.emit(Effect::CloseLink { link, why: None });
+    }
+    count.max(1)
+}
+
+/// The process goes down: nothing more is granted, streams are sent away, waits are answered.
+pub(super) fn shut_down(step: &mut Step<'_>) {
+    step.shut_down();
+    let links: Vec<LinkId> = step.sessions().iter().filter_map(|session| session.link).collect();
+    for link in links {
+        let reason = "the coordinator is shutting down".into();
+        let after_ms = step.config().ping_ms / 5;
+        step.tell(link, ToWorker::Reconnect { reason, after_ms });
+        step.emit(Effect::CloseLink { link, why: None });
+    }
+    let polls: Vec<_> = step.sessions().polls.keys().copied().collect();
+    for request in polls {
+        super::dispatch::finish_poll(step, request);
+    }
+    for request in step.waiting_requests() {
+        super::query::end_wait(step, request);
+    }
+}

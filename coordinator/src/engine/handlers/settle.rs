@@ -1,0 +1,140 @@
+//! Answers reports: does the token hold, and if not, what became of the run.
+//!
+//! Owns the answers RECORDED, DUPLICATE, SUPERSEDED, GONE and INVALID (rule 13). What a recorded
+//! report means is `end_run`.
+
+use std::sync::Arc;
+
+use crate::engine::command::{Report, ReportContent, ReportOutcome};
+use crate::engine::effect::{ReportAck, ReportStatus};
+use crate::engine::failure::FailureClass;
+use crate::engine::ids::{LeaseToken, SessionId};
+use crate::engine::ledger::history::RunOutcome;
+use crate::engine::ledger::task::{State, Task, run_of};
+use crate::engine::rejection::Rejection;
+use crate::engine::retry::Ending;
+use crate::engine::step::Step;
+
+use super::end_run::{Ended, Extra, end_run};
+use super::enqueue::instant;
+
+/// Answers each report by itself.
+pub(super) fn reports(
+    step: &mut Step<'_>,
+    from: Option<SessionId>,
+    reports: Vec<Report>,
+) -> Vec<ReportAck> {
+    reports.into_iter().map(|report| settle(step, from, report)).collect()
+}
+
+fn settle(step: &mut Step<'_>, from: Option<SessionId>, report: Report) -> ReportAck {
+    let raw_token = report.raw_token;
+    let content = match report.content {
+        Ok(content) => content,
+        Err(malformed) => {
+            let (field, problem) = (malformed.field, malformed.problem);
+            let status = ReportStatus::Invalid(Rejection::Invalid { field, problem });
+            return ReportAck { raw_token, status, state: None, next_attempt_at: None };
+        }
+    };
+    let token = content.token;
+    let Some(task) = step.task(token.task) else {
+        let status = ReportStatus::Gone;
+        return ReportAck { raw_token, status, state: None, next_attempt_at: None };
+    };
+    let status = if task.token() == Some(token) {
+        record(step, content);
+        ReportStatus::Recorded
+    } else {
+        let reported = kind_of(&content.outcome);
+        let recorded = recorded_as(step, from, task, token);
+        if recorded.is_some_and(|recorded| same(recorded, reported)) {
+            ReportStatus::Duplicate
+        } else {
+            ReportStatus::Superseded
+        }
+    };
+    let task = step.task(token.task).expect("it ended or lives");
+    let next_attempt_at = match &task.state {
+        State::Pending { not_before } => Some(*not_before),
+        State::Leased(_) | State::Dead { .. } | State::Finished(_) => None,
+    };
+    ReportAck { raw_token, status, state: Some(task.view(step.now())), next_attempt_at }
+}
+
+/// How the run of a token that does not hold any more was recorded to end.
+fn recorded_as(
+    step: &Step<'_>,
+    from: Option<SessionId>,
+    task: &Task,
+    token: LeaseToken,
+) -> Option<RunOutcome> {
+    let session = from.and_then(|id| step.sessions().get(id));
+    let lately = session.and_then(|session| session.settled(token.task, token.fence));
+    lately.or_else(|| run_of(task, token.fence).map(|run| run.outcome))
+}
+
+fn kind_of(outcome: &ReportOutcome) -> RunOutcome {
+    match outcome {
+        ReportOutcome::Complete { .. } => RunOutcome::Succeeded,
+        ReportOutcome::Fail { failure, .. } if failure.class == FailureClass::WorkerLost => {
+            RunOutcome::Crashed
+        }
+        ReportOutcome::Fail { .. } => RunOutcome::Failed,
+        ReportOutcome::Retry { .. } => RunOutcome::Retried,
+        ReportOutcome::Defer { .. } => RunOutcome::Deferred,
+        ReportOutcome::Release { .. } => RunOutcome::Released,
+        ReportOutcome::Discard { .. } => RunOutcome::Discarded,
+    }
+}
+
+/// Whether a report is the one that was recorded: every end but success is recorded as cancelled
+/// where a cancel was asked for.
+fn same(recorded: RunOutcome, reported: RunOutcome) -> bool {
+    recorded == reported
+        || (recorded == RunOutcome::Cancelled && reported != RunOutcome::Succeeded)
+}
+
+/// Ends the run as the worker tells it.
+fn record(step: &mut Step<'_>, content: ReportContent) {
+    let id = content.token.task;
+    let mut extra = Extra { checkpoint: content.checkpoint, ..Extra::default() };
+    match content.outcome {
+        ReportOutcome::Complete { result, label } => {
+            end_run(step, id, Ended::Completed { result, label }, extra);
+        }
+        ReportOutcome::Fail { failure, .. } if failure.class == FailureClass::WorkerLost => {
+            // A runner tells that its process was killed: what it ran is to blame (I6).
+            end_run(step, id, Ended::Judged(Ending::Crashed { failure: &failure }), extra);
+        }
+        ReportOutcome::Fail { failure, not_retryable, retry_after_ms } => {
+            let ending = Ending::Failed { failure: &failure, not_retryable, retry_after_ms };
+            end_run(step, id, Ended::Judged(ending), extra);
+        }
+        ReportOutcome::Retry { failure, start, payload, max_attempts } => {
+            extra.payload = payload;
+            extra.max_attempts = max_attempts;
+            let now = step.now();
+            let delay_ms = start.map(|start| instant(now, start).since_ms(now));
+            let ending = Ending::Retried { failure: &failure, delay_ms };
+            end_run(step, id, Ended::Judged(ending), extra);
+        }
+        ReportOutcome::Defer { delay_ms, reason, payload } => {
+            extra.payload = payload;
+            extra.note = noted(reason);
+            end_run(step, id, Ended::Judged(Ending::Deferred { delay_ms }), extra);
+        }
+        ReportOutcome::Release { reason } => {
+            extra.note = noted(reason);
+            end_run(step, id, Ended::Judged(Ending::Released), extra);
+        }
+        ReportOutcome::Discard { reason } => {
+            extra.note = noted(reason);
+            end_run(step, id, Ended::Discarded, extra);
+        }
+    }
+}
+
+fn noted(reason: Arc<str>) -> Option<Arc<str>> {
+    Some(reason).filter(|reason| !reason.is_empty())
+}

@@ -1,0 +1,131 @@
+//! Tasks on their way from queue to queue, across shards.
+//!
+//! Owns the one mechanism by which anything crosses shards (rule 3): recorded at the origin, sent
+//! in order and in a window, created and remembered by number at the target, confirmed. The same
+//! for two shards as for one.
+
+use crate::engine::command::Transfer;
+use crate::engine::effect::Effect;
+use crate::engine::event::Event;
+use crate::engine::failure::Failure;
+use crate::engine::ids::{QueueName, ShardId, TaskId};
+use crate::engine::ledger::task::{State, Task};
+use crate::engine::limits;
+use crate::engine::retry::DeadReason;
+use crate::engine::step::Step;
+
+use super::end_run::side_of_continuation;
+use super::enqueue::create_queue;
+
+/// Sends a task on to another queue, as a new task with a fresh budget.
+pub(super) fn route(
+    step: &mut Step<'_>,
+    id: TaskId,
+    target: &QueueName,
+    failure: Option<&Failure>,
+) {
+    let shard = id.shard();
+    let task = step.task(id).expect("the caller has it");
+    let side = Some(Box::new(side_of_continuation(task, failure)));
+    let copy = Task {
+        queue: target.clone(),
+        state: State::Pending { not_before: step.now() },
+        runs: 0,
+        failures: 0,
+        crashes: 0,
+        deferrals: 0,
+        unstarted_in_row: 0,
+        timeouts_hit: 0,
+        redrives: 0,
+        side,
+        ..task.clone()
+    };
+    let to = step.shard_of(target);
+    let number = step.ledger(shard).outgoing_to(to).map_or(0, |out| out.sent_through) + 1;
+    step.record(shard, Event::TransferSent { target: to, number, task: Box::new(copy) });
+    let oldest = step.ledger(shard).outgoing_to(to).and_then(|out| out.unconfirmed.keys().next());
+    let window = limits::TRANSFERS_UNCONFIRMED_MAX as u64;
+    if oldest.is_some_and(|oldest| number < oldest + window) {
+        send(step, shard, to, number);
+    }
+}
+
+/// A message between shards arrived.
+pub(super) fn handle(step: &mut Step<'_>, transfer: Transfer) {
+    match transfer {
+        Transfer::Deliver { origin, target, number, task } => {
+            receive(step, origin, target, number, *task);
+        }
+        Transfer::Confirm { origin, target, through } => confirm(step, origin, target, through),
+    }
+}
+
+/// Sends what the target has not confirmed, from the first on, as much as the window allows.
+pub(super) fn send_from_start(step: &mut Step<'_>, shard: ShardId, target: ShardId) {
+    let Some(outgoing) = step.ledger(shard).outgoing_to(target) else { return };
+    let window = outgoing.unconfirmed.keys().take(limits::TRANSFERS_UNCONFIRMED_MAX);
+    let numbers: Vec<u64> = window.copied().collect();
+    for number in numbers {
+        send(step, shard, target, number);
+    }
+}
+
+fn send(step: &mut Step<'_>, origin: ShardId, target: ShardId, number: u64) {
+    let outgoing = step.ledger(origin).outgoing_to(target);
+    let task = outgoing.and_then(|outgoing| outgoing.unconfirmed.get(&number)).cloned();
+    if let Some(task) = task {
+        step.emit(Effect::Forward(Transfer::Deliver { origin, target, number, task }));
+    }
+}
+
+fn receive(step: &mut Step<'_>, origin: ShardId, target: ShardId, number: u64, sent: Task) {
+    let through = step.ledger(target).received_through(origin);
+    if number == through + 1 {
+        arrive(step, origin, target, number, sent);
+    }
+    // A lower number is confirmed again; a gap is answered with what is there, and sent again.
+    let through = step.ledger(target).received_through(origin);
+    step.emit(Effect::Forward(Transfer::Confirm { origin, target, through }));
+}
+
+fn arrive(step: &mut Step<'_>, origin: ShardId, target: ShardId, number: u64, sent: Task) {
+    let now = step.now();
+    if step.ledger(target).queue(&sent.queue).is_none() {
+        create_queue(step, target, &sent.queue);
+    }
+    let id = step.new_task_id(target);
+    let index = step.agenda(target).queue(&sent.queue);
+    let fits = index.is_none_or(|i| i.has_room_for_kind(&sent.kind, limits::KINDS_MAX));
+    let state = if fits {
+        State::Pending { not_before: now }
+    } else {
+        // It is never refused: what cannot be created as asked is a dead letter here.
+        State::Dead { reason: DeadReason::TransferInvalid, at: now }
+    };
+    let enqueue_seq = step.ledger(target).last_seq() + 1;
+    let task = Task { id, enqueue_seq, enqueued_at: now, budget_since: now, state, ..sent };
+    let queue = task.queue.clone();
+    step.record(target, Event::TransferReceived { origin, number, task: Box::new(task) });
+    step.touch_queue(&queue);
+}
+
+fn confirm(step: &mut Step<'_>, origin: ShardId, target: ShardId, through: u64) {
+    let Some(outgoing) = step.ledger(origin).outgoing_to(target) else { return };
+    let Some(first) = outgoing.unconfirmed.keys().next().copied() else { return };
+    if through < first {
+        return;
+    }
+    let window = limits::TRANSFERS_UNCONFIRMED_MAX as u64;
+    let sent_before = first + window - 1;
+    step.record(origin, Event::TransferConfirmed { target, through });
+    let outgoing = step.ledger(origin).outgoing_to(target);
+    let next: Vec<u64> = outgoing
+        .map(|outgoing| outgoing.unconfirmed.range(sent_before + 1..=through + window))
+        .into_iter()
+        .flatten()
+        .map(|(number, _)| *number)
+        .collect();
+    for number in next {
+        send(step, origin, target, number);
+    }
+}

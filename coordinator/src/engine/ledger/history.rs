@@ -1,0 +1,159 @@
+//! The runs of a task: the first and the last few, whole, and how many lie between.
+//!
+//! Owns what is kept of a run and how many are. Each record is small: the failure's message was cut
+//! before it came here.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::engine::failure::Failure;
+use crate::engine::ids::Timestamp;
+use crate::engine::limits::HISTORY_RUNS_MAX;
+
+/// One run, from lease to end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunRecord {
+    /// 1, 2, 3 .. over the task's life.
+    pub run: u32,
+    /// 1 + failures counted when it was leased.
+    pub attempt: u32,
+    /// Who ran it.
+    pub worker: Arc<str>,
+    /// When it was leased.
+    pub leased_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// Whether the worker was known to have begun.
+    pub started: bool,
+    /// How it ended.
+    pub outcome: RunOutcome,
+    /// Where it failed, cut to size.
+    pub failure: Option<Failure>,
+    /// The rule that decided what follows.
+    pub rule: Option<Arc<str>>,
+    /// The policy that decided.
+    pub policy: Option<Arc<str>>,
+    /// The delay before and after jitter, where a retry followed.
+    pub delay: Option<Delay>,
+    /// What the worker said of a deferral, release or discard.
+    pub note: Option<Arc<str>>,
+}
+
+/// A delay as it was computed and as it was drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delay {
+    /// Before jitter.
+    pub base_ms: u64,
+    /// As drawn.
+    pub drawn_ms: u64,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RunOutcome {
+    /// The handler completed.
+    Succeeded,
+    /// The handler reported a failure.
+    Failed,
+    /// The handler asked for a retry.
+    Retried,
+    /// The handler put it off.
+    Deferred,
+    /// The worker gave it back.
+    Released,
+    /// Over its hard limit, seen by the coordinator.
+    TimedOut,
+    /// The worker was lost while running it.
+    Crashed,
+    /// The worker was lost before it began.
+    Unstarted,
+    /// The handler dropped it.
+    Discarded,
+    /// It ended after a cancel was asked for, and did not succeed.
+    Cancelled,
+}
+
+/// The runs kept of one task.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct History {
+    first: Vec<RunRecord>,
+    last: VecDeque<RunRecord>,
+    omitted: u32,
+}
+
+impl History {
+    /// Adds the latest run.
+    pub fn push(&mut self, record: RunRecord) {
+        if self.first.len() < HISTORY_RUNS_MAX {
+            self.first.push(record);
+            return;
+        }
+        if self.last.len() == HISTORY_RUNS_MAX {
+            self.last.pop_front();
+            self.omitted += 1;
+        }
+        self.last.push_back(record);
+    }
+
+    /// The runs kept, oldest first.
+    pub fn runs(&self) -> impl Iterator<Item = &RunRecord> {
+        self.first.iter().chain(&self.last)
+    }
+
+    /// The run of this number, if it is kept.
+    #[must_use]
+    pub fn find(&self, run: u32) -> Option<&RunRecord> {
+        self.runs().find(|record| record.run == run)
+    }
+
+    /// How many lie between the first and the last and are not kept.
+    #[must_use]
+    pub const fn omitted(&self) -> u32 {
+        self.omitted
+    }
+
+    /// What it takes in memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.runs()
+            .map(|run| {
+                let failure = run.failure.as_ref();
+                size_of::<RunRecord>() + failure.map_or(0, |f| f.message.len() + f.error_type.len())
+            })
+            .sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(run: u32) -> RunRecord {
+        RunRecord {
+            run,
+            attempt: run,
+            worker: "w".into(),
+            leased_at: Timestamp(0),
+            ended_at: Timestamp(1),
+            started: true,
+            outcome: RunOutcome::Failed,
+            failure: None,
+            rule: None,
+            policy: None,
+            delay: None,
+            note: None,
+        }
+    }
+
+    #[test]
+    fn the_first_and_the_last_runs_are_kept_and_the_rest_is_counted() {
+        let mut history = History::default();
+        for run in 1..=30 {
+            history.push(record(run));
+        }
+        let kept: Vec<u32> = history.runs().map(|r| r.run).collect();
+        assert_eq!(kept, [1, 2, 3, 4, 5, 6, 7, 8, 23, 24, 25, 26, 27, 28, 29, 30]);
+        assert_eq!(history.omitted(), 14);
+        assert!(history.find(30).is_some() && history.find(15).is_none());
+    }
+}

@@ -1,0 +1,293 @@
+//! Durable facts: what the journal can rebuild.
+//!
+//! Owns every entity of a shard (tasks, queues, transfers) and [`Ledger::apply`], the only door to
+//! them (I1), the same for a live run and for replay. Never reads a clock, draws or resolves (I7);
+//! never answers "what is due": that is the agenda.
+
+pub mod history;
+pub mod queue;
+pub mod task;
+mod transition;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::event::Event;
+use super::ids::{QueueName, ShardId, TaskId, Timestamp};
+use super::retry::Budget;
+use queue::{Queue, Totals};
+use task::{Outcome, State, Task};
+pub use transition::{Stage, TaskEvent, transition};
+
+/// The durable facts of one shard.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ledger {
+    shard: ShardId,
+    last_seq: u64,
+    epoch: u64,
+    newest: Timestamp,
+    tasks: BTreeMap<TaskId, Task>,
+    queues: BTreeMap<QueueName, Queue>,
+    finished: BTreeSet<(Timestamp, TaskId)>,
+    outgoing: BTreeMap<ShardId, Outgoing>,
+    received_through: BTreeMap<ShardId, u64>,
+    bytes: u64,
+}
+
+/// Transfers on their way to one shard.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outgoing {
+    /// The number of the latest one; they are dense from 1.
+    pub sent_through: u64,
+    /// Those that the target has not confirmed.
+    pub unconfirmed: BTreeMap<u64, Box<Task>>,
+}
+
+impl Ledger {
+    /// An empty ledger.
+    #[must_use]
+    pub fn new(shard: ShardId) -> Self {
+        Self {
+            shard,
+            last_seq: 0,
+            epoch: 0,
+            newest: Timestamp(0),
+            tasks: BTreeMap::new(),
+            queues: BTreeMap::new(),
+            finished: BTreeSet::new(),
+            outgoing: BTreeMap::new(),
+            received_through: BTreeMap::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Which shard's.
+    #[must_use]
+    pub const fn shard(&self) -> ShardId {
+        self.shard
+    }
+
+    /// The sequence of the latest event; 0 before the first.
+    #[must_use]
+    pub const fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
+    /// The epoch that is running.
+    #[must_use]
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The newest instant that an event has named: the clock never starts before it (I8).
+    #[must_use]
+    pub const fn newest(&self) -> Timestamp {
+        self.newest
+    }
+
+    /// What the tasks take in memory.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The task of this id.
+    #[must_use]
+    pub fn task(&self, id: TaskId) -> Option<&Task> {
+        self.tasks.get(&id)
+    }
+
+    /// The tasks after this id, in the order of ids.
+    pub fn tasks_after(&self, id: TaskId) -> impl Iterator<Item = &Task> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        self.tasks.range((Excluded(id), Unbounded)).map(|(_, task)| task)
+    }
+
+    /// The queue of this name.
+    #[must_use]
+    pub fn queue(&self, name: &QueueName) -> Option<&Queue> {
+        self.queues.get(name)
+    }
+
+    /// All queues, by name.
+    pub fn queues(&self) -> impl Iterator<Item = &Queue> {
+        self.queues.values()
+    }
+
+    /// How many queues there are.
+    #[must_use]
+    pub fn queue_count(&self) -> usize {
+        self.queues.len()
+    }
+
+    /// When the task that ended the longest ago did.
+    #[must_use]
+    pub fn oldest_finished(&self) -> Option<Timestamp> {
+        self.finished.first().map(|(at, _)| *at)
+    }
+
+    /// The transfers on their way to each shard.
+    pub fn outgoing(&self) -> impl Iterator<Item = (ShardId, &Outgoing)> {
+        self.outgoing.iter().map(|(shard, outgoing)| (*shard, outgoing))
+    }
+
+    /// The transfers on their way to one shard.
+    #[must_use]
+    pub fn outgoing_to(&self, target: ShardId) -> Option<&Outgoing> {
+        self.outgoing.get(&target)
+    }
+
+    /// The number of the latest transfer received from a shard.
+    #[must_use]
+    pub fn received_through(&self, origin: ShardId) -> u64 {
+        self.received_through.get(&origin).copied().unwrap_or(0)
+    }
+
+    /// What all tasks take in memory, counted anew: equals [`Ledger::bytes`].
+    #[must_use]
+    pub fn recount_bytes(&self) -> u64 {
+        self.tasks.values().map(Task::bytes).sum()
+    }
+
+    /// Makes one event a fact: the only change there is.
+    ///
+    /// # Panics
+    /// Where the event is out of sequence, or speaks of an entity that is not there or stands
+    /// elsewhere: a ledger that guesses is worse than a coordinator that stops.
+    pub fn apply(&mut self, seq: u64, event: &Event) {
+        assert_eq!(seq, self.last_seq + 1, "events of a shard are dense");
+        self.last_seq = seq;
+        match event {
+            Event::EpochStarted { epoch, at } => {
+                assert!(*epoch > self.epoch, "epochs only grow");
+                self.epoch = *epoch;
+                self.newest = self.newest.max(*at);
+            }
+            Event::QueueConfigured { queue, settings, revision } => {
+                let entry =
+                    self.queues.entry(queue.clone()).or_insert_with(|| Queue::new(queue.clone()));
+                entry.settings = settings.clone();
+                entry.revision = *revision;
+            }
+            Event::QueuePaused { queue, pause } => {
+                self.queue_mut(queue).paused = Some(pause.clone());
+            }
+            Event::QueueResumed { queue } => self.queue_mut(queue).paused = None,
+            Event::TaskEnqueued { task } => self.insert(task),
+            Event::TasksForgotten { ids } => ids.iter().for_each(|id| self.forget(*id)),
+            Event::ExpiredThrough { at, count_max } => self.expire(*at, *count_max),
+            Event::TransferSent { target, number, task } => {
+                let outgoing = self.outgoing.entry(*target).or_default();
+                assert_eq!(*number, outgoing.sent_through + 1, "transfers are dense");
+                outgoing.sent_through = *number;
+                outgoing.unconfirmed.insert(*number, task.clone());
+            }
+            Event::TransferReceived { origin, number, task } => {
+                let through = self.received_through.entry(*origin).or_default();
+                assert_eq!(*number, *through + 1, "transfers arrive in order");
+                *through = *number;
+                self.insert(task);
+            }
+            Event::TransferConfirmed { target, through } => {
+                let outgoing = self.outgoing.entry(*target).or_default();
+                outgoing.unconfirmed = outgoing.unconfirmed.split_off(&(through + 1));
+            }
+            Event::LeaseGranted { id, .. }
+            | Event::LeaseStarted { id, .. }
+            | Event::CancelRequested { id }
+            | Event::TimeoutsChanged { id, .. }
+            | Event::RetryScheduled { id, .. }
+            | Event::TaskDied { id, .. }
+            | Event::TaskFinished { id, .. }
+            | Event::TaskRedriven { id, .. } => self.change(*id, event),
+        }
+    }
+
+    /// One event of an existing task.
+    fn change(&mut self, id: TaskId, event: &Event) {
+        let task = self.tasks.get_mut(&id).expect("an event speaks of a task that exists");
+        let before = task.bytes();
+        task.apply(event);
+        self.bytes = self.bytes - before + task.bytes();
+        if let State::Finished(finished) = &task.state {
+            self.finished.insert((finished.at, id));
+        }
+        if let Some(at) = event.at() {
+            self.newest = self.newest.max(at);
+        }
+        let queue = task.queue.clone();
+        if let Some(queue) = self.queues.get_mut(&queue) {
+            count(&mut queue.totals, event);
+        }
+    }
+
+    fn insert(&mut self, task: &Task) {
+        assert_eq!(task.id.shard(), self.shard, "a task never leaves its shard");
+        self.newest = self.newest.max(task.enqueued_at);
+        self.bytes += task.bytes();
+        if let Some(queue) = self.queues.get_mut(&task.queue) {
+            queue.totals.enqueued += 1;
+            queue.totals.dead_lettered += u64::from(matches!(task.state, State::Dead { .. }));
+        }
+        let known = self.tasks.insert(task.id, task.clone());
+        assert!(known.is_none(), "an id is given once");
+    }
+
+    fn forget(&mut self, id: TaskId) {
+        let task = self.tasks.remove(&id).expect("only tasks that exist are forgotten");
+        let State::Finished(finished) = &task.state else {
+            panic!("only finished tasks are forgotten (I4)");
+        };
+        self.finished.remove(&(finished.at, id));
+        self.bytes -= task.bytes();
+    }
+
+    /// Removes what ended by then, at most so many, the earliest first.
+    fn expire(&mut self, at: Timestamp, count_max: u32) {
+        for _ in 0..count_max {
+            match self.finished.first() {
+                Some((ended, id)) if *ended <= at => self.forget(*id),
+                Some(_) | None => return,
+            }
+        }
+    }
+
+    fn queue_mut(&mut self, name: &QueueName) -> &mut Queue {
+        self.queues.get_mut(name).expect("an event speaks of a queue that exists")
+    }
+
+    /// The finished tasks that [`Event::ExpiredThrough`] would remove.
+    pub(super) fn expiring(&self, at: Timestamp, count_max: u32) -> Vec<TaskId> {
+        let due = self.finished.iter().take_while(|(ended, _)| *ended <= at);
+        due.take(count_max as usize).map(|(_, id)| *id).collect()
+    }
+}
+
+/// Lifetime totals of the task's queue.
+fn count(totals: &mut Totals, event: &Event) {
+    let budget = match event {
+        Event::RetryScheduled { budget, .. } | Event::TaskDied { budget, .. } => Some(*budget),
+        Event::TaskFinished { budget, .. } => *budget,
+        Event::EpochStarted { .. }
+        | Event::QueueConfigured { .. }
+        | Event::QueuePaused { .. }
+        | Event::QueueResumed { .. }
+        | Event::TaskEnqueued { .. }
+        | Event::LeaseGranted { .. }
+        | Event::LeaseStarted { .. }
+        | Event::CancelRequested { .. }
+        | Event::TimeoutsChanged { .. }
+        | Event::TaskRedriven { .. }
+        | Event::TasksForgotten { .. }
+        | Event::ExpiredThrough { .. }
+        | Event::TransferSent { .. }
+        | Event::TransferReceived { .. }
+        | Event::TransferConfirmed { .. } => None,
+    };
+    totals.failures += u64::from(budget == Some(Budget::Attempt));
+    totals.crashes += u64::from(budget == Some(Budget::Crash));
+    totals.dead_lettered += u64::from(matches!(event, Event::TaskDied { .. }));
+    totals.redriven += u64::from(matches!(event, Event::TaskRedriven { .. }));
+    let succeeded =
+        matches!(event, Event::TaskFinished { outcome, .. } if *outcome == Outcome::Succeeded);
+    totals.succeeded += u64::from(succeeded);
+}

@@ -1,0 +1,75 @@
+//! A queue: its settings, whether it is paused, and its counts.
+//!
+//! Owns what holds for all tasks of a queue. Never holds tasks: they are entities of their own.
+
+use std::sync::Arc;
+
+use crate::engine::ids::{QueueName, Timestamp};
+use crate::engine::ledger::task::Timeouts;
+use crate::engine::retry::PolicyRef;
+
+/// A queue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Queue {
+    /// Its name.
+    pub name: QueueName,
+    /// What holds for its tasks.
+    pub settings: QueueSettings,
+    /// Grows with every change of the settings; 0 where they were never set.
+    pub revision: u64,
+    /// Since when and why it is paused, where it is.
+    pub paused: Option<Pause>,
+    /// How many tasks ended how so far.
+    pub totals: Totals,
+}
+
+/// What holds for all tasks of a queue.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct QueueSettings {
+    /// The policy of tasks that bring none; `None` means the server's.
+    pub policy: Option<PolicyRef>,
+    /// The time limits of tasks that bring none.
+    pub timeouts: Option<Timeouts>,
+    /// Where tasks go on when their budget is spent.
+    pub dead_letter_queue: Option<QueueName>,
+}
+
+/// A pause.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// Since when.
+    pub at: Timestamp,
+    /// Why; may be empty.
+    pub reason: Arc<str>,
+}
+
+/// Lifetime totals of a queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Accepted.
+    pub enqueued: u64,
+    /// Ended well.
+    pub succeeded: u64,
+    /// Failures counted, retried or not.
+    pub failures: u64,
+    /// Crashes.
+    pub crashes: u64,
+    /// Dead-lettered.
+    pub dead_lettered: u64,
+    /// Redriven.
+    pub redriven: u64,
+}
+
+impl Queue {
+    /// A queue as it is on first use.
+    #[must_use]
+    pub fn new(name: QueueName) -> Self {
+        Self {
+            name,
+            settings: QueueSettings::default(),
+            revision: 0,
+            paused: None,
+            totals: Totals::default(),
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! What each event does to a task: the one table of transitions.
+//!
+//! Owns the table and its execution. `docs/state-machine.md` shows the same table; a test compares
+//! them.
+
+use super::history::RunRecord;
+use super::task::{Finished, Lease, State, Task};
+use crate::engine::event::{Event, Leaves};
+use crate::engine::ids::{TaskId, Timestamp};
+use crate::engine::ledger::history::RunOutcome;
+use crate::engine::retry::Budget;
+
+/// The kinds of state a task can be in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Waits.
+    Pending,
+    /// A worker holds it.
+    Leased,
+    /// A dead letter.
+    Dead,
+    /// Over.
+    Finished,
+}
+
+impl Stage {
+    /// All of them, in the order of a life.
+    pub const ALL: [Self; 4] = [Self::Pending, Self::Leased, Self::Dead, Self::Finished];
+}
+
+/// The kinds of events that a task can meet after it was created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskEvent {
+    /// A worker got it.
+    LeaseGranted,
+    /// The worker is known to have begun.
+    LeaseStarted,
+    /// A cancel was asked for.
+    CancelRequested,
+    /// Its time limits were replaced.
+    TimeoutsChanged,
+    /// A run ended, another follows.
+    RetryScheduled,
+    /// It became a dead letter.
+    TaskDied,
+    /// It ended.
+    TaskFinished,
+    /// An operator put it back.
+    TaskRedriven,
+}
+
+impl TaskEvent {
+    /// All of them, in the order of a life.
+    pub const ALL: [Self; 8] = [
+        Self::LeaseGranted,
+        Self::LeaseStarted,
+        Self::CancelRequested,
+        Self::TimeoutsChanged,
+        Self::RetryScheduled,
+        Self::TaskDied,
+        Self::TaskFinished,
+        Self::TaskRedriven,
+    ];
+}
+
+/// Where an event takes a task; `None` where it cannot happen.
+#[must_use]
+pub const fn transition(from: Stage, event: TaskEvent) -> Option<Stage> {
+    use Stage::{Dead, Finished, Leased, Pending};
+    use TaskEvent as E;
+    match (from, event) {
+        (Pending, E::LeaseGranted) => Some(Leased),
+        (Pending, E::TimeoutsChanged) => Some(Pending),
+        // Cancelled while it waits.
+        (Pending, E::TaskFinished) => Some(Finished),
+        (Leased, E::LeaseStarted | E::CancelRequested | E::TimeoutsChanged) => Some(Leased),
+        (Leased, E::RetryScheduled) => Some(Pending),
+        (Leased, E::TaskDied) => Some(Dead),
+        (Leased, E::TaskFinished) => Some(Finished),
+        (Dead, E::TimeoutsChanged) => Some(Dead),
+        // Discarded by an operator.
+        (Dead, E::TaskFinished) => Some(Finished),
+        (Dead, E::TaskRedriven) => Some(Pending),
+        (
+            Pending,
+            E::LeaseStarted
+            | E::CancelRequested
+            | E::RetryScheduled
+            | E::TaskDied
+            | E::TaskRedriven,
+        )
+        | (Leased, E::LeaseGranted | E::TaskRedriven)
+        | (
+            Dead,
+            E::LeaseGranted
+            | E::LeaseStarted
+            | E::CancelRequested
+            | E::RetryScheduled
+            | E::TaskDied,
+        )
+        | (
+            Finished,
+            E::LeaseGranted
+            | E::LeaseStarted
+            | E::CancelRequested
+            | E::TimeoutsChanged
+            | E::RetryScheduled
+            | E::TaskDied
+            | E::TaskFinished
+            | E::TaskRedriven,
+        ) => None,
+    }
+}
+
+impl Event {
+    /// Which kind of task event it is; `None` for those of other entities.
+    #[must_use]
+    pub const fn of_task(&self) -> Option<(TaskId, TaskEvent)> {
+        match self {
+            Self::LeaseGranted { id, .. } => Some((*id, TaskEvent::LeaseGranted)),
+            Self::LeaseStarted { id, .. } => Some((*id, TaskEvent::LeaseStarted)),
+            Self::CancelRequested { id } => Some((*id, TaskEvent::CancelRequested)),
+            Self::TimeoutsChanged { id, .. } => Some((*id, TaskEvent::TimeoutsChanged)),
+            Self::RetryScheduled { id, .. } => Some((*id, TaskEvent::RetryScheduled)),
+            Self::TaskDied { id, .. } => Some((*id, TaskEvent::TaskDied)),
+            Self::TaskFinished { id, .. } => Some((*id, TaskEvent::TaskFinished)),
+            Self::TaskRedriven { id, .. } => Some((*id, TaskEvent::TaskRedriven)),
+            Self::EpochStarted { .. }
+            | Self::QueueConfigured { .. }
+            | Self::QueuePaused { .. }
+            | Self::QueueResumed { .. }
+            | Self::TaskEnqueued { .. }
+            | Self::TasksForgotten { .. }
+            | Self::ExpiredThrough { .. }
+            | Self::TransferSent { .. }
+            | Self::TransferReceived { .. }
+            | Self::TransferConfirmed { .. } => None,
+        }
+    }
+
+    /// When a task's event happened, where it says so.
+    #[must_use]
+    pub fn at(&self) -> Option<Timestamp> {
+        match self {
+            Self::LeaseGranted { at, .. }
+            | Self::LeaseStarted { at, .. }
+            | Self::TaskDied { at, .. }
+            | Self::TaskFinished { at, .. }
+            | Self::TaskRedriven { at, .. }
+            | Self::EpochStarted { at, .. } => Some(*at),
+            Self::RetryScheduled { run, .. } => Some(run.ended_at),
+            Self::QueueConfigured { .. }
+            | Self::QueuePaused { .. }
+            | Self::QueueResumed { .. }
+            | Self::TaskEnqueued { .. }
+            | Self::CancelRequested { .. }
+            | Self::TimeoutsChanged { .. }
+            | Self::TasksForgotten { .. }
+            | Self::ExpiredThrough { .. }
+            | Self::TransferSent { .. }
+            | Self::TransferReceived { .. }
+            | Self::TransferConfirmed { .. } => None,
+        }
+    }
+}
+
+impl Task {
+    /// Which kind of state it is in.
+    #[must_use]
+    pub const fn stage(&self) -> Stage {
+        match self.state {
+            State::Pending { .. } => Stage::Pending,
+            State::Leased(_) => Stage::Leased,
+            State::Dead { .. } => Stage::Dead,
+            State::Finished(_) => Stage::Finished,
+        }
+    }
+
+    /// Makes one of its events a fact.
+    ///
+    /// # Panics
+    /// Where the table does not allow it.
+    pub(super) fn apply(&mut self, event: &Event) {
+        let (_, kind) = event.of_task().expect("only task events come here");
+        let to = transition(self.stage(), kind);
+        let to = to.unwrap_or_else(|| panic!("{kind:?} cannot happen to a task in {self:?}"));
+        match event {
+            Event::LeaseGranted { .. } => self.lease_granted(event),
+            Event::LeaseStarted { at, .. } => self.lease_mut().started_at = Some(*at),
+            Event::CancelRequested { .. } => self.lease_mut().cancel_requested = true,
+            Event::TimeoutsChanged { timeouts, .. } => self.timeouts = Some(*timeouts),
+            Event::RetryScheduled { run, budget, not_before, leaves, .. } => {
+                self.run_ended(run, Some(*budget), leaves);
+                self.state = State::Pending { not_before: *not_before };
+            }
+            Event::TaskDied { run, budget, reason, at, leaves, .. } => {
+                self.run_ended(run, Some(*budget), leaves);
+                self.state = State::Dead { reason: *reason, at: *at };
+            }
+            Event::TaskFinished { run, budget, outcome, at, result, label, leaves, .. } => {
+                if let Some(run) = run {
+                    self.run_ended(run, *budget, leaves);
+                }
+                let (result, label) = (result.clone(), label.clone());
+                let finished = Finished { outcome: *outcome, at: *at, result, label };
+                self.state = State::Finished(Box::new(finished));
+            }
+            Event::TaskRedriven { at, not_before, .. } => self.redriven(*at, *not_before),
+            Event::EpochStarted { .. }
+            | Event::QueueConfigured { .. }
+            | Event::QueuePaused { .. }
+            | Event::QueueResumed { .. }
+            | Event::TaskEnqueued { .. }
+            | Event::TasksForgotten { .. }
+            | Event::ExpiredThrough { .. }
+            | Event::TransferSent { .. }
+            | Event::TransferReceived { .. }
+            | Event::TransferConfirmed { .. } => unreachable!("not of a task"),
+        }
+        assert_eq!(self.stage(), to, "the table and its execution agree");
+    }
+
+    fn lease_granted(&mut self, event: &Event) {
+        let Event::LeaseGranted { fence, nonce, holder, worker, at, started, .. } = event else {
+            unreachable!("matched by the caller");
+        };
+        assert_eq!(fence.run(), self.runs + 1, "runs are 1, 2, 3 .. (I5)");
+        self.runs += 1;
+        self.state = State::Leased(Box::new(Lease {
+            fence: *fence,
+            nonce: *nonce,
+            holder: *holder,
+            worker: worker.clone(),
+            granted_at: *at,
+            started_at: started.then_some(*at),
+            cancel_requested: false,
+        }));
+    }
+
+    fn run_ended(&mut self, run: &RunRecord, budget: Option<Budget>, leaves: &Leaves) {
+        match budget {
+            Some(Budget::Attempt) => self.failures = self.failures.saturating_add(1),
+            Some(Budget::Crash) => self.crashes = self.crashes.saturating_add(1),
+            Some(Budget::Deferral) => self.deferrals = self.deferrals.saturating_add(1),
+            None => {}
+        }
+        if run.outcome == RunOutcome::Unstarted {
+            self.unstarted_in_row = self.unstarted_in_row.saturating_add(1);
+        } else if run.started {
+            self.unstarted_in_row = 0;
+        }
+        self.timeouts_hit = self.timeouts_hit.saturating_add(u32::from(leaves.timeout_hit));
+        if let Some(payload) = &leaves.payload {
+            self.payload = payload.clone();
+        }
+        if leaves.max_attempts.is_some() {
+            self.max_attempts = leaves.max_attempts;
+        }
+        let side = self.side_mut();
+        side.history.push(run.clone());
+        if leaves.failure.is_some() {
+            side.last_failure.clone_from(&leaves.failure);
+        }
+        if leaves.checkpoint.is_some() {
+            side.checkpoint.clone_from(&leaves.checkpoint);
+        }
+        if leaves.delay_ms.is_some() {
+            side.previous_delay_ms = leaves.delay_ms;
+        }
+        if let Some(rule) = &leaves.rule_counted {
+            match side.rule_retries.iter_mut().find(|(id, _)| id == rule) {
+                Some((_, count)) => *count = count.saturating_add(1),
+                None => side.rule_retries.push((rule.clone(), 1)),
+            }
+        }
+    }
+
+    fn redriven(&mut self, at: Timestamp, not_before: Timestamp) {
+        self.state = State::Pending { not_before };
+        self.budget_since = at;
+        self.failures = 0;
+        self.crashes = 0;
+        self.deferrals = 0;
+        self.unstarted_in_row = 0;
+        self.timeouts_hit = 0;
+        self.redrives += 1;
+        if let Some(side) = self.side.as_deref_mut() {
+            side.rule_retries.clear();
+            side.previous_delay_ms = None;
+        }
+    }
+
+    fn lease_mut(&mut self) -> &mut Lease {
+        let State::Leased(lease) = &mut self.state else {
+            unreachable!("the table was asked");
+        };
+        lease
+    }
+}

@@ -1,0 +1,393 @@
+//! Who is there to work: worker sessions, and calls that wait for work. Volatile.
+//!
+//! Owns liveness, capacity, what each session holds, and the turn-taking among those that want
+//! work. Never holds a fact: after a restart sessions are made anew from the leases that name them.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::command::{Capacity, WorkerInfo};
+use super::effect::WorkerState;
+use super::ids::{Fence, LinkId, QueueName, RequestId, SessionId, ShardId, TaskId, Timestamp};
+use super::ledger::history::RunOutcome;
+use super::limits;
+
+/// One that wants work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Member {
+    /// A session.
+    Session(SessionId),
+    /// A call that waits for work.
+    Poll(RequestId),
+}
+
+/// A queue that somebody serves.
+#[derive(Clone, Debug)]
+pub(super) struct Subscription {
+    pub(super) queue: QueueName,
+    pub(super) shard: ShardId,
+    weight: i64,
+    credit: i64,
+}
+
+impl Subscription {
+    pub(super) fn of(info: &WorkerInfo, shard_count: u16) -> Vec<Self> {
+        let subscription = |(queue, weight): &(QueueName, u32)| Self {
+            queue: queue.clone(),
+            shard: queue.shard(shard_count),
+            weight: i64::from(*weight),
+            credit: 0,
+        };
+        info.queues.iter().map(subscription).collect()
+    }
+}
+
+/// One of those marked, chosen by smooth weighted round robin: each gains its weight, the one with
+/// the most goes first and pays what all gained together.
+pub(super) fn take_turn(queues: &mut [Subscription], ready: &[usize]) -> Option<usize> {
+    let total: i64 = ready.iter().map(|index| queues[*index].weight).sum();
+    for index in ready {
+        queues[*index].credit += queues[*index].weight;
+    }
+    let chosen = ready.iter().copied().max_by_key(|index| {
+        (queues[*index].credit, std::cmp::Reverse(*index))
+    })?;
+    queues[chosen].credit -= total;
+    Some(chosen)
+}
+
+/// A lease that a session holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) fence: Fence,
+    pub(super) bytes: u64,
+    /// When a receipt showed that it began; the fact is recorded at the end of the turn.
+    pub(super) begun_at: Option<Timestamp>,
+}
+
+/// One worker process, over all its reconnects.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) id: SessionId,
+    pub(super) info: WorkerInfo,
+    pub(super) queues: Vec<Subscription>,
+    pub(super) capacity: Capacity,
+    pub(super) link: Option<LinkId>,
+    pub(super) since: Timestamp,
+    pub(super) held: BTreeMap<TaskId, Held>,
+    held_bytes: u64,
+    /// Deliveries that no receipt has covered as begun.
+    pub(super) undelivered: BTreeMap<u64, TaskId>,
+    pub(super) sequence: u64,
+    pub(super) received_through: u64,
+    heard_at: Timestamp,
+    heard_lateness_ms: u64,
+    pub(super) next_ping_at: Timestamp,
+    pub(super) nonce: u64,
+    pub(super) suspect: bool,
+    /// An operator asked it to leave.
+    pub(super) drain_asked: bool,
+    /// Its time is over; its leases are being ended.
+    pub(super) lost: bool,
+    settled: VecDeque<(TaskId, Fence, RunOutcome)>,
+}
+
+impl Session {
+    pub(super) fn new(
+        id: SessionId,
+        info: WorkerInfo,
+        queues: Vec<Subscription>,
+        now: Timestamp,
+        lateness_ms: u64,
+    ) -> Self {
+        Self {
+            id,
+            info,
+            queues,
+            capacity: Capacity::default(),
+            link: None,
+            since: now,
+            held: BTreeMap::new(),
+            held_bytes: 0,
+            undelivered: BTreeMap::new(),
+            sequence: 0,
+            received_through: 0,
+            heard_at: now,
+            heard_lateness_ms: lateness_ms,
+            next_ping_at: now,
+            nonce: 0,
+            suspect: false,
+            drain_asked: false,
+            lost: false,
+            settled: VecDeque::new(),
+        }
+    }
+
+    /// How long nothing was heard of it while the engine listened (rule 10).
+    pub(super) const fn silence_ms(&self, now: Timestamp, lateness_ms: u64) -> u64 {
+        let deaf = lateness_ms - self.heard_lateness_ms;
+        now.since_ms(self.heard_at).saturating_sub(deaf)
+    }
+
+    /// It gave a sign of life.
+    pub(super) const fn heard(&mut self, now: Timestamp, lateness_ms: u64) {
+        self.heard_at = now;
+        self.heard_lateness_ms = lateness_ms;
+        self.suspect = false;
+    }
+
+    /// Whether it may be given a task of so many bytes.
+    pub(super) fn has_room(&self, bytes: u64) -> bool {
+        let room = match self.capacity.bytes_max {
+            Some(max) => self.held.is_empty() || self.held_bytes.saturating_add(bytes) <= max,
+            None => true,
+        };
+        room && self.wants_work()
+    }
+
+    /// Whether it wants work at all.
+    pub(super) fn wants_work(&self) -> bool {
+        let tasks = u32::try_from(self.held.len()).unwrap_or(u32::MAX);
+        self.link.is_some()
+            && !self.suspect
+            && !self.lost
+            && !self.drain_asked
+            && tasks < self.capacity.tasks_max
+    }
+
+    pub(super) fn hold(&mut self, task: TaskId, held: Held) {
+        self.held_bytes += held.bytes;
+        let double = self.held.insert(task, held);
+        assert!(double.is_none(), "one holder at a time (I3)");
+    }
+
+    /// The lease is over, however it ended.
+    pub(super) fn let_go(&mut self, task: TaskId, outcome: RunOutcome) {
+        if let Some(held) = self.held.remove(&task) {
+            self.held_bytes -= held.bytes;
+            if self.settled.len() == limits::SETTLED_TOKENS_MAX {
+                self.settled.pop_front();
+            }
+            self.settled.push_back((task, held.fence, outcome));
+        }
+    }
+
+    /// How a run that it held ended, if that was lately.
+    pub(super) fn settled(&self, task: TaskId, fence: Fence) -> Option<RunOutcome> {
+        let mut latest = self.settled.iter().rev();
+        latest.find(|(t, f, _)| *t == task && *f == fence).map(|(_, _, outcome)| *outcome)
+    }
+
+    pub(super) const fn state(&self) -> WorkerState {
+        if self.link.is_none() {
+            WorkerState::Disconnected
+        } else if self.drain_asked || self.capacity.draining {
+            WorkerState::Draining
+        } else if self.suspect {
+            WorkerState::Suspect
+        } else {
+            WorkerState::Live
+        }
+    }
+}
+
+/// A call that waits for work.
+#[derive(Debug)]
+pub(super) struct Poll {
+    pub(super) info: WorkerInfo,
+    pub(super) queues: Vec<Subscription>,
+    pub(super) room: u32,
+    pub(super) ttl_ms: u64,
+    pub(super) taken: Vec<super::effect::Delivery>,
+}
+
+/// All that want work, and who is next.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    by_id: BTreeMap<SessionId, Session>,
+    by_link: BTreeMap<LinkId, SessionId>,
+    pub(super) polls: BTreeMap<RequestId, Poll>,
+    hungry: BTreeMap<QueueName, Hungry>,
+    wakes: BTreeSet<(Timestamp, SessionId)>,
+    wake_of: BTreeMap<SessionId, Timestamp>,
+    /// Milliseconds that the engine was not listening, in all.
+    pub(super) lateness_ms: u64,
+    linked: u64,
+}
+
+/// Those that want work from one queue, served in turn.
+#[derive(Debug, Default)]
+struct Hungry {
+    members: BTreeSet<Member>,
+    latest: Option<Member>,
+}
+
+impl Sessions {
+    pub(super) fn get(&self, id: SessionId) -> Option<&Session> {
+        self.by_id.get(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.by_id.get_mut(&id)
+    }
+
+    pub(super) fn of_link(&self, link: LinkId) -> Option<SessionId> {
+        self.by_link.get(&link).copied()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Session> {
+        self.by_id.values()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Sessions that have a stream.
+    pub(super) const fn linked(&self) -> u64 {
+        self.linked
+    }
+
+    pub(super) fn insert(&mut self, session: Session) {
+        assert!(session.link.is_none(), "links are attached afterwards");
+        self.by_id.insert(session.id, session);
+    }
+
+    /// Gives a session its stream; answers the one it had.
+    pub(super) fn attach(&mut self, id: SessionId, link: LinkId) -> Option<LinkId> {
+        let before = self.detach(id);
+        let session = self.by_id.get_mut(&id)?;
+        session.link = Some(link);
+        self.by_link.insert(link, id);
+        self.linked += 1;
+        before
+    }
+
+    /// Takes a session's stream away; answers it.
+    pub(super) fn detach(&mut self, id: SessionId) -> Option<LinkId> {
+        let link = self.by_id.get_mut(&id)?.link.take()?;
+        self.by_link.remove(&link);
+        self.linked -= 1;
+        self.refresh(Member::Session(id));
+        Some(link)
+    }
+
+    /// Forgets a session that holds nothing any more.
+    pub(super) fn remove(&mut self, id: SessionId) -> Option<LinkId> {
+        let link = self.detach(id);
+        self.starve(Member::Session(id));
+        if let Some(at) = self.wake_of.remove(&id) {
+            self.wakes.remove(&(at, id));
+        }
+        let session = self.by_id.remove(&id);
+        assert!(session.is_none_or(|s| s.held.is_empty()), "leases are ended first");
+        link
+    }
+
+    /// Says when a session is to be looked at next.
+    pub(super) fn wake_at(&mut self, id: SessionId, at: Timestamp) {
+        if let Some(before) = self.wake_of.insert(id, at) {
+            self.wakes.remove(&(before, id));
+        }
+        self.wakes.insert((at, id));
+    }
+
+    pub(super) fn next_wake(&self) -> Option<Timestamp> {
+        self.wakes.first().map(|(at, _)| *at)
+    }
+
+    /// The first session that is to be looked at by now.
+    pub(super) fn due(&self, now: Timestamp) -> Option<SessionId> {
+        self.wakes.first().filter(|(at, _)| *at <= now).map(|(_, id)| *id)
+    }
+
+    /// Whether a member wants work now; puts it among the hungry of its queues, or takes it out.
+    pub(super) fn refresh(&mut self, member: Member) -> bool {
+        let wants = match member {
+            Member::Session(id) => self.by_id.get(&id).is_some_and(Session::wants_work),
+            Member::Poll(request) => self.polls.get(&request).is_some_and(|poll| poll.room > 0),
+        };
+        if wants { self.feed(member) } else { self.starve(member) }
+        wants
+    }
+
+    fn feed(&mut self, member: Member) {
+        for queue in self.queues_of(member) {
+            self.hungry.entry(queue).or_default().members.insert(member);
+        }
+    }
+
+    /// Takes a member out of all its queues.
+    pub(super) fn starve(&mut self, member: Member) {
+        for queue in self.queues_of(member) {
+            if let Some(hungry) = self.hungry.get_mut(&queue) {
+                hungry.members.remove(&member);
+                if hungry.members.is_empty() {
+                    self.hungry.remove(&queue);
+                }
+            }
+        }
+    }
+
+    /// Those that want work from a queue, the one whose turn it is first.
+    pub(super) fn hungry_of(&self, queue: &QueueName) -> Vec<Member> {
+        let Some(hungry) = self.hungry.get(queue) else { return Vec::new() };
+        let Some(latest) = hungry.latest else { return hungry.members.iter().copied().collect() };
+        use std::ops::Bound::{Excluded, Unbounded};
+        let after = hungry.members.range((Excluded(latest), Unbounded));
+        after.chain(hungry.members.range(..=latest)).copied().collect()
+    }
+
+    /// The one whose turn it is.
+    pub(super) fn next_hungry(&self, queue: &QueueName) -> Option<Member> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let hungry = self.hungry.get(queue)?;
+        let after = hungry.latest.map_or(Unbounded, Excluded);
+        let next = hungry.members.range((after, Unbounded)).next();
+        next.or_else(|| hungry.members.first()).copied()
+    }
+
+    /// A member got a task of a queue: the next one's turn comes.
+    pub(super) fn served(&mut self, queue: &QueueName, member: Member) {
+        if let Some(hungry) = self.hungry.get_mut(queue) {
+            hungry.latest = Some(member);
+        }
+    }
+
+    fn queues_of(&self, member: Member) -> Vec<QueueName> {
+        let queues = match member {
+            Member::Session(id) => self.by_id.get(&id).map(|session| &session.queues),
+            Member::Poll(request) => self.polls.get(&request).map(|poll| &poll.queues),
+        };
+        queues.into_iter().flatten().map(|sub| sub.queue.clone()).collect()
+    }
+}
+
+/// The worker's name as leases keep it.
+pub(super) fn worker_of(info: &WorkerInfo) -> Arc<str> {
+    info.worker.clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queues_take_turns_by_their_weights() {
+        let name = |queue| QueueName::new("default", queue).unwrap();
+        let info = WorkerInfo {
+            namespace: "default".into(),
+            worker: "w".into(),
+            version: "".into(),
+            host: "".into(),
+            queues: vec![(name("a"), 3), (name("b"), 1)],
+            kinds: Vec::new(),
+        };
+        let mut queues = Subscription::of(&info, 1);
+        let turns: Vec<usize> =
+            (0..8).map(|_| take_turn(&mut queues, &[0, 1]).unwrap()).collect();
+        assert_eq!(turns, [0, 0, 1, 0, 0, 0, 1, 0]);
+        assert_eq!(take_turn(&mut queues, &[1]), Some(1), "an idle queue costs nobody a turn");
+        assert_eq!(take_turn(&mut queues, &[]), None);
+    }
+}

@@ -1,0 +1,345 @@
+//! One command being handled: the only way to record an event or to emit an effect.
+//!
+//! Owns the engine's state while a command is handled. Its fields are private: handlers read the
+//! ledgers, and change them only through [`Step::record`] (I1). What a step emits is pushed by
+//! value into the turn, so nothing can be told before it is recorded.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::EngineConfig;
+use super::agenda::Agenda;
+use super::clocks::Clocks;
+use super::effect::{Answer, CancelReason, Effect, ToWorker};
+use super::event::{Event, Recorded};
+use super::ids::{LeaseToken, LinkId, QueueName, RequestId, SessionId, ShardId, TaskId, Timestamp};
+use super::ledger::Ledger;
+use super::ledger::task::Task;
+use super::notice;
+use super::rejection::Rejection;
+use super::sessions::{Member, Sessions};
+use super::shard::Shard;
+
+/// What one or more steps produced: the frame of a turn.
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// What happened, in order.
+    pub events: Vec<Recorded>,
+    /// What the outside must be told once that is durable, in order.
+    pub effects: Vec<Effect>,
+}
+
+/// Everything the engine holds.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) config: EngineConfig,
+    shards: Vec<Shard>,
+    sessions: Sessions,
+    clocks: Clocks,
+    waits: BTreeMap<TaskId, Vec<RequestId>>,
+    waited: BTreeMap<RequestId, TaskId>,
+    unary_held: BTreeMap<Arc<str>, usize>,
+    begun: Vec<TaskId>,
+    dirty_queues: BTreeSet<QueueName>,
+    dirty_members: Vec<Member>,
+    crowded_queues: BTreeSet<QueueName>,
+    rng: StdRng,
+    now: Timestamp,
+    shutting_down: bool,
+}
+
+impl Core {
+    pub(super) fn new(config: EngineConfig) -> Self {
+        let shards = (0..config.shard_count).map(|id| Shard::new(ShardId(id))).collect();
+        Self {
+            rng: StdRng::seed_from_u64(config.seed),
+            config,
+            shards,
+            sessions: Sessions::default(),
+            clocks: Clocks::default(),
+            waits: BTreeMap::new(),
+            waited: BTreeMap::new(),
+            unary_held: BTreeMap::new(),
+            begun: Vec::new(),
+            dirty_queues: BTreeSet::new(),
+            dirty_members: Vec::new(),
+            crowded_queues: BTreeSet::new(),
+            now: Timestamp(0),
+            shutting_down: false,
+        }
+    }
+
+    pub(super) fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
+    pub(super) fn replay(&mut self, recorded: &Recorded) {
+        let shard = &mut self.shards[usize::from(recorded.shard.0)];
+        shard.replay(recorded.seq, &recorded.event);
+    }
+
+    pub(super) const fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    pub(super) const fn clocks(&self) -> &Clocks {
+        &self.clocks
+    }
+
+    /// Whether receipts wait to be recorded: to be done before the turn ends.
+    pub(super) fn has_begun(&self) -> bool {
+        !self.begun.is_empty()
+    }
+
+    pub(super) const fn now(&self) -> Timestamp {
+        self.now
+    }
+}
+
+/// One command being handled.
+pub(super) struct Step<'a> {
+    core: &'a mut Core,
+    turn: &'a mut Turn,
+}
+
+impl<'a> Step<'a> {
+    pub(super) fn new(core: &'a mut Core, now: Timestamp, turn: &'a mut Turn) -> Self {
+        assert!(now >= core.now, "time never goes back (I8)");
+        core.now = now;
+        Self { core, turn }
+    }
+
+    pub(super) const fn now(&self) -> Timestamp {
+        self.core.now
+    }
+
+    pub(super) const fn config(&self) -> &EngineConfig {
+        &self.core.config
+    }
+
+    pub(super) const fn shutting_down(&self) -> bool {
+        self.core.shutting_down
+    }
+
+    pub(super) const fn shut_down(&mut self) {
+        self.core.shutting_down = true;
+    }
+
+    pub(super) fn ledger(&self, shard: ShardId) -> &Ledger {
+        self.core.shards[usize::from(shard.0)].ledger()
+    }
+
+    pub(super) fn agenda(&self, shard: ShardId) -> &Agenda {
+        self.core.shards[usize::from(shard.0)].agenda()
+    }
+
+    pub(super) fn shard_ids(&self) -> impl Iterator<Item = ShardId> + use<> {
+        (0..self.core.config.shard_count).map(ShardId)
+    }
+
+    /// The shard of a queue.
+    pub(super) fn shard_of(&self, queue: &QueueName) -> ShardId {
+        queue.shard(self.core.config.shard_count)
+    }
+
+    /// The task of this id, in whichever shard it was born.
+    pub(super) fn task(&self, id: TaskId) -> Option<&Task> {
+        self.core.shards.get(usize::from(id.shard().0))?.ledger().task(id)
+    }
+
+    pub(super) const fn sessions(&self) -> &Sessions {
+        &self.core.sessions
+    }
+
+    pub(super) const fn sessions_mut(&mut self) -> &mut Sessions {
+        &mut self.core.sessions
+    }
+
+    pub(super) const fn clocks_mut(&mut self) -> &mut Clocks {
+        &mut self.core.clocks
+    }
+
+    /// Makes an event a fact and tells watchers.
+    pub(super) fn record(&mut self, shard: ShardId, event: Event) {
+        let now = self.core.now;
+        let before = event.of_task().and_then(|(id, _)| self.task(id)).map(notice::Before::of);
+        let shard = &mut self.core.shards[usize::from(shard.0)];
+        let recorded = shard.record(now, event);
+        if let Some(notice) = notice::of(shard.ledger(), &recorded.event, before, now) {
+            self.turn.effects.push(Effect::Notice(Box::new(notice)));
+        }
+        self.turn.events.push(recorded);
+    }
+
+    /// Emits an effect.
+    pub(super) fn emit(&mut self, effect: Effect) {
+        self.turn.effects.push(effect);
+    }
+
+    /// Replies to a call.
+    pub(super) fn reply(&mut self, request: RequestId, reply: Result<Answer, Rejection>) {
+        self.emit(Effect::Reply { request, reply });
+    }
+
+    /// Tells a worker something on its stream.
+    pub(super) fn tell(&mut self, link: LinkId, message: ToWorker) {
+        self.emit(Effect::Tell { link, message });
+    }
+
+    /// Tells the session that holds or held a lease to stop; without a stream there is nobody to
+    /// tell, and a resume will.
+    pub(super) fn tell_cancel(
+        &mut self,
+        session: SessionId,
+        token: LeaseToken,
+        why: (CancelReason, &str),
+        grace_ms: Option<u64>,
+    ) {
+        let (reason, detail) = why;
+        let link = self.core.sessions.get(session).and_then(|session| session.link);
+        if let Some(link) = link {
+            let detail = detail.into();
+            self.tell(link, ToWorker::Cancel { token, reason, grace_ms, detail });
+        }
+    }
+
+    pub(super) fn new_task_id(&mut self, shard: ShardId) -> TaskId {
+        let random = self.core.rng.random();
+        self.core.shards[usize::from(shard.0)].next_id(self.core.now, random)
+    }
+
+    pub(super) fn random_u64(&mut self) -> u64 {
+        self.core.rng.random()
+    }
+
+    pub(super) fn random_u128(&mut self) -> u128 {
+        self.core.rng.random()
+    }
+
+    /// Uniform in [0, 1).
+    pub(super) fn draw(&mut self) -> f64 {
+        self.core.rng.random()
+    }
+
+    /// A queue has a ready task that it had not, or is not paused any more.
+    pub(super) fn touch_queue(&mut self, queue: &QueueName) {
+        if !self.core.dirty_queues.contains(queue) {
+            self.core.dirty_queues.insert(queue.clone());
+        }
+    }
+
+    /// Somebody wants work who did not, or may have to be taken out.
+    pub(super) fn touch_member(&mut self, member: Member) {
+        self.core.dirty_members.push(member);
+    }
+
+    pub(super) fn take_dirty_queues(&mut self) -> BTreeSet<QueueName> {
+        std::mem::take(&mut self.core.dirty_queues)
+    }
+
+    pub(super) fn take_dirty_members(&mut self) -> Vec<Member> {
+        std::mem::take(&mut self.core.dirty_members)
+    }
+
+    /// A queue has gained a finished task: it may have to forget older ones.
+    pub(super) fn crowd(&mut self, queue: &QueueName) {
+        self.core.crowded_queues.insert(queue.clone());
+    }
+
+    pub(super) fn take_crowded(&mut self) -> BTreeSet<QueueName> {
+        std::mem::take(&mut self.core.crowded_queues)
+    }
+
+    /// Due timers become ready tasks, at most so many over all shards.
+    pub(super) fn promote_due(&mut self, count_max: usize) {
+        let mut left = count_max;
+        for index in 0..self.core.shards.len() {
+            let shard = &mut self.core.shards[index];
+            let promoted = shard.promote_due(self.core.now, left);
+            left -= promoted.len();
+            let ledger = shard.ledger();
+            for id in promoted {
+                let queue = &ledger.task(id).expect("promoted tasks exist").queue;
+                if !self.core.dirty_queues.contains(queue) {
+                    self.core.dirty_queues.insert(queue.clone());
+                }
+            }
+        }
+    }
+
+    /// A receipt showed that a run began: the fact is recorded when the turn's input is handled,
+    /// unless the run's report arrives before (rule 5).
+    pub(super) fn note_begun(&mut self, id: TaskId) {
+        self.core.begun.push(id);
+    }
+
+    pub(super) fn take_begun(&mut self) -> Vec<TaskId> {
+        std::mem::take(&mut self.core.begun)
+    }
+
+    /// How many calls wait.
+    pub(super) fn wait_count(&self) -> usize {
+        self.core.waited.len() + self.core.sessions.polls.len()
+    }
+
+    pub(super) fn wait_for(&mut self, task: TaskId, request: RequestId) {
+        self.core.waits.entry(task).or_default().push(request);
+        self.core.waited.insert(request, task);
+    }
+
+    /// A wait is over before the task's end; answers which task it was for.
+    pub(super) fn stop_waiting(&mut self, request: RequestId) -> Option<TaskId> {
+        let task = self.core.waited.remove(&request)?;
+        if let Some(requests) = self.core.waits.get_mut(&task) {
+            requests.retain(|other| *other != request);
+            if requests.is_empty() {
+                self.core.waits.remove(&task);
+            }
+        }
+        Some(task)
+    }
+
+    /// The calls that wait for a task's end, which has come.
+    pub(super) fn take_waits(&mut self, task: TaskId) -> Vec<RequestId> {
+        let requests = self.core.waits.remove(&task).unwrap_or_default();
+        for request in &requests {
+            self.core.waited.remove(request);
+        }
+        requests
+    }
+
+    /// All calls that wait for a task's end.
+    pub(super) fn waiting_requests(&self) -> Vec<RequestId> {
+        self.core.waited.keys().copied().collect()
+    }
+
+    /// How many unary leases a worker holds.
+    pub(super) fn unary_held(&self, worker: &str) -> usize {
+        self.core.unary_held.get(worker).copied().unwrap_or(0)
+    }
+
+    pub(super) fn unary_hold(&mut self, worker: &Arc<str>) {
+        *self.core.unary_held.entry(worker.clone()).or_default() += 1;
+    }
+
+    pub(super) fn unary_let_go(&mut self, worker: &Arc<str>) {
+        if let Some(count) = self.core.unary_held.get_mut(worker) {
+            *count -= 1;
+            if *count == 0 {
+                self.core.unary_held.remove(worker);
+            }
+        }
+    }
+
+    /// Bytes accounted over all shards.
+    pub(super) fn bytes(&self) -> u64 {
+        self.core.shards.iter().map(|shard| shard.ledger().bytes()).sum()
+    }
+
+    pub(super) fn rebuild_agendas(&mut self) {
+        self.core.shards.iter_mut().for_each(Shard::rebuild_agenda);
+    }
+}
