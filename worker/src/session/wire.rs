@@ -1,0 +1,36 @@
+//! Reads durations and the Welcome as they come over the wire.
+//!
+//! Owns the answer to odd values: a negative duration is none at all, and a pace that is not told
+//! keeps its default.
+
+use std::time::Duration;
+
+use redrive_proto::v1::Welcome;
+
+use super::{Pace, millis_up};
+
+/// The wire's duration; a negative one is zero.
+pub(super) fn duration(wire: prost_types::Duration) -> Duration {
+    Duration::try_from(wire).unwrap_or_default()
+}
+
+/// A time limit in milliseconds, at least 1. `None`: no limit.
+pub(super) fn limit_ms(wire: Option<prost_types::Duration>) -> Option<u64> {
+    wire.map(|wire| millis_up(duration(wire)).max(1))
+}
+
+pub(super) fn pace(welcome: &Welcome) -> Pace {
+    let default = Pace::default();
+    let ms = |wire: Option<prost_types::Duration>, default| {
+        wire.map(|wire| millis_up(duration(wire)))
+            .filter(|ms| *ms > 0)
+            .unwrap_or(default)
+    };
+    let bytes = |told: u64, default: u64| if told == 0 { default } else { told };
+    Pace {
+        ping_ms: ms(welcome.ping_interval, default.ping_ms),
+        abort_after_ms: ms(welcome.abort_after, default.abort_after_ms),
+        result_bytes_max: bytes(welcome.result_bytes_max, default.result_bytes_max),
+        message_bytes_max: bytes(welcome.message_bytes_max, default.message_bytes_max),
+    }
+}
