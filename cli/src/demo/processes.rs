@@ -1,0 +1,243 @@
+//! The child processes of the demo: the same binary as a coordinator and as workers.
+//!
+//! Owns them: whatever ends the demo, its children are killed with it, and the last lines that
+//! each wrote are kept to be shown where one fails. They stand in process groups of their own, so
+//! that Ctrl-C reaches the demo alone, which then ends them in its own order.
+
+use std::{
+    collections::VecDeque,
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    process::Stdio,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{TcpListener, TcpStream},
+    process::{Child, Command},
+    task::JoinSet,
+};
+
+use super::clock;
+
+/// How many of its last lines are kept of a process.
+const LINES_KEPT: usize = 12;
+/// The most bytes of a line that are kept.
+const LINE_BYTES_KEPT: u64 = 512;
+/// How long a process may take to be ready.
+const READY_MAX: Duration = Duration::from_secs(15);
+/// How often it is looked at until then.
+const READY_POLL: Duration = Duration::from_millis(50);
+
+/// A running child process; dropping it kills it.
+#[derive(Debug)]
+pub(super) struct Process {
+    name: String,
+    child: Child,
+    lines: Arc<Mutex<VecDeque<String>>>,
+    _readers: JoinSet<()>,
+}
+
+impl Process {
+    /// Starts `program` with these arguments.
+    ///
+    /// # Errors
+    /// Where the operating system cannot start it.
+    pub(super) fn start(program: &Path, name: &str, args: &[String]) -> anyhow::Result<Self> {
+        let mut child = Command::new(program)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot start {name} ({})", program.display()))?;
+        let lines = Arc::new(Mutex::new(VecDeque::with_capacity(LINES_KEPT)));
+        let mut readers = JoinSet::new();
+        if let Some(pipe) = child.stdout.take() {
+            readers.spawn(keep_lines(pipe, Arc::clone(&lines)));
+        }
+        if let Some(pipe) = child.stderr.take() {
+            readers.spawn(keep_lines(pipe, Arc::clone(&lines)));
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            child,
+            lines,
+            _readers: readers,
+        })
+    }
+
+    /// Its name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its process id; 0 once it has ended.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id().unwrap_or(0)
+    }
+
+    /// Fails where it has ended by itself.
+    ///
+    /// # Errors
+    /// Tells how it ended and the last lines that it wrote.
+    pub(super) fn check(&mut self) -> anyhow::Result<()> {
+        let Some(status) = self.child.try_wait()? else {
+            return Ok(());
+        };
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = lines
+            .iter()
+            .map(|line| format!("\n  {line}"))
+            .collect::<String>();
+        bail!(
+            "{} ended unexpectedly ({status}); its last words were:{said}",
+            self.name
+        )
+    }
+
+    /// Kills it with SIGKILL and waits until it is gone.
+    ///
+    /// # Errors
+    /// Where the operating system cannot.
+    pub(super) async fn kill(&mut self) -> anyhow::Result<()> {
+        self.child
+            .kill()
+            .await
+            .with_context(|| format!("cannot kill {}", self.name))
+    }
+}
+
+async fn keep_lines(pipe: impl AsyncRead + Unpin, lines: Arc<Mutex<VecDeque<String>>>) {
+    let mut reader = BufReader::new(pipe);
+    let mut line = Vec::new();
+    // A line that is too long is kept in parts: the reader never holds more than one part.
+    while let Ok(1..) = (&mut reader)
+        .take(LINE_BYTES_KEPT)
+        .read_until(b'\n', &mut line)
+        .await
+    {
+        let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() == LINES_KEPT {
+            lines.pop_front();
+        }
+        lines.push_back(String::from_utf8_lossy(&line).trim_end().to_owned());
+        line.clear();
+    }
+}
+
+/// A port of this machine that was free a moment ago.
+///
+/// # Errors
+/// Where the operating system has none.
+pub(super) async fn free_address() -> anyhow::Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .context("no free port")?;
+    Ok(listener.local_addr()?)
+}
+
+/// Waits until `GET /readyz` at this address answers 200.
+///
+/// # Errors
+/// Where the process ends first, or 15 s pass.
+pub(super) async fn ready(process: &mut Process, address: SocketAddr) -> anyhow::Result<()> {
+    let deadline = clock::now() + READY_MAX;
+    while !answers_ready(address).await {
+        process.check()?;
+        if clock::now() >= deadline {
+            bail!(
+                "{} is not ready after {READY_MAX:?} (http://{address}/readyz)",
+                process.name()
+            );
+        }
+        clock::pause(READY_POLL).await;
+    }
+    Ok(())
+}
+
+async fn answers_ready(address: SocketAddr) -> bool {
+    let asked = async {
+        let mut stream = TcpStream::connect(address).await?;
+        let request =
+            format!("GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await?;
+        std::io::Result::Ok(status)
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(1), asked).await;
+    matches!(answer, Ok(Ok(status)) if status.ends_with(b" 200"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Process {
+        let args = ["-c".to_owned(), script.to_owned()];
+        Process::start(Path::new("/bin/sh"), "worker", &args).unwrap()
+    }
+
+    async fn until_ended(process: &mut Process) -> String {
+        loop {
+            if let Err(error) = process.check() {
+                return error.to_string();
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_process_that_ends_by_itself_is_told_with_its_status_and_last_words() {
+        let mut process = shell("seq 1 20; echo no such queue >&2; exec >&- 2>&-; exit 7");
+        while let Some(ended) = process._readers.join_next().await {
+            ended.unwrap();
+        }
+        let error = until_ended(&mut process).await;
+        assert!(
+            error.contains("exit status: 7") && error.contains("no such queue"),
+            "{error}"
+        );
+        assert!(
+            error.contains("\n  20") && !error.contains("\n  3\n"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_killed_process_is_gone() {
+        let mut process = shell("exec sleep 1000");
+        assert!(process.pid() > 0);
+        process.check().unwrap();
+        process.kill().await.unwrap();
+        assert_eq!(process.pid(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_dropped_process_is_killed() {
+        let process = shell("echo up; exec sleep 1000");
+        let pid = process.pid();
+        drop(process);
+        let gone = || {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            status.is_empty() || status.contains(") Z")
+        };
+        while !gone() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn readiness_is_refused_where_the_process_has_ended() {
+        let mut process = shell("exit 3");
+        let nobody = free_address().await.unwrap();
+        let error = ready(&mut process, nobody).await.unwrap_err().to_string();
+        assert!(error.contains("exit status: 3"), "{error}");
+    }
+}
