@@ -40,7 +40,8 @@ pub(super) enum End {
     Succeeded,
     /// It is a dead letter, for this reason.
     Dead(String),
-    /// It ended in another way: the state's name.
+    /// It ended for good without being delivered, for example FAILED by a rule that wants no dead
+    /// letter: the state's name.
     Otherwise(String),
     /// It has not ended: the state's name. The books do not balance.
     Unfinished(String),

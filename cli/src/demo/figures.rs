@@ -24,6 +24,8 @@ pub(super) struct Summary {
     pub(super) tasks: u64,
     /// Delivered in the end.
     pub(super) succeeded: u64,
+    /// Ended for good without being delivered and without a dead letter.
+    pub(super) failed: u64,
     /// Dead in the end, by reason.
     pub(super) dead: BTreeMap<String, u64>,
     /// Runs handed to workers.
@@ -69,7 +71,9 @@ pub(super) struct Row {
     pub(super) crashes: u64,
     /// Delivered.
     pub(super) succeeded: u64,
-    /// Dead.
+    /// Ended for good without being delivered: a rule said that trying again is no use.
+    pub(super) failed: u64,
+    /// Dead letters.
     pub(super) dead: u64,
 }
 
@@ -139,7 +143,8 @@ fn row<'a>(name: &str, tasks: impl Iterator<Item = &'a TaskFacts>) -> Row {
         match &task.end {
             End::Succeeded => row.succeeded = row.succeeded.saturating_add(1),
             End::Dead(_) => row.dead = row.dead.saturating_add(1),
-            End::Otherwise(_) | End::Unfinished(_) => {}
+            End::Otherwise(_) => row.failed = row.failed.saturating_add(1),
+            End::Unfinished(_) => {}
         }
     }
     row
@@ -314,6 +319,7 @@ mod tests {
             retries: 1,
             crashes: 1,
             succeeded: 1,
+            failed: 0,
             dead: 1,
         };
         assert_eq!(rows[2], all);

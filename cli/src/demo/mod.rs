@@ -242,6 +242,7 @@ fn summarize(
     Summary {
         tasks: all.tasks,
         succeeded: all.succeeded,
+        failed: all.failed,
         dead: figures::dead_by_reason(&facts.tasks),
         attempts: all.attempts,
         retries: all.retries,

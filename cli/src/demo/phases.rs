@@ -95,16 +95,11 @@ async fn settle(ticket: Ticket, delivery: &Delivery) -> anyhow::Result<Accepted>
 }
 
 fn task(stage: &Stage, delivery: &Delivery, queue: &str) -> anyhow::Result<NewTask> {
-    let body = if delivery.body.is_null() {
-        String::new()
-    } else {
-        delivery.body.to_string()
-    };
     let payload = json!({
         "url": format!("http://{}{}", stage.upstream.address(), delivery.path),
         "method": delivery.method,
         "headers": delivery.headers,
-        "body": body,
+        "body": delivery.body,
     });
     let id: String = delivery.id.chars().take(64).collect();
     Ok(NewTask::new(queue, &delivery.kind)
@@ -229,7 +224,8 @@ pub(super) async fn redrive(
 ) -> anyhow::Result<u64> {
     let due = facts.iter().filter(|task| is_redriven(task)).count();
     let due = u64::try_from(due)?;
-    screen.say("\nrepairing the upstream: the pages are there again, the credentials are known");
+    screen
+        .say("\nrepairing the upstream: it knows the credentials again, and its connections hold");
     stage.upstream.repair();
     screen.say(&format!(
         "redriving {} dead letters ({REDRIVE_FILTER:?}: bad data would be rejected again)\n",

@@ -49,6 +49,8 @@ impl Process {
     pub(super) fn start(program: &Path, name: &str, args: &[String]) -> anyhow::Result<Self> {
         let mut child = Command::new(program)
             .args(args)
+            // Flags are given in full: the REDRIVE_ variables of the shell are for other runs.
+            .env_clear()
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -81,7 +81,8 @@ fn behaviours(rows: &[Row]) -> Table {
         "retries",
         "crashes",
         "succeeded",
-        "dead letters",
+        "failed",
+        "dead",
     ];
     let mut table = table(&header, 1);
     for row in rows {
@@ -91,6 +92,7 @@ fn behaviours(rows: &[Row]) -> Table {
             row.retries,
             row.crashes,
             row.succeeded,
+            row.failed,
             row.dead,
         ];
         let name = Cell::new(&row.behaviour);
@@ -198,6 +200,7 @@ mod tests {
             retries: 100_000,
             crashes: 1_000,
             succeeded: 19_000,
+            failed: 0,
             dead: 1_000,
         };
         let broken = Check {
@@ -208,6 +211,7 @@ mod tests {
         Summary {
             tasks: 20_000,
             succeeded: 19_000,
+            failed: 0,
             dead: BTreeMap::from([("RULE".to_owned(), 1_000)]),
             attempts: 120_000,
             retries: 100_000,

@@ -27,7 +27,7 @@ const WORKERS: usize = 3;
 /// demo wants to look at all of them.
 const QUEUE_TASKS_MAX: usize = 900;
 /// How long the upstream is down for those that find it down.
-const OUTAGE: Duration = Duration::from_secs(3);
+const OUTAGE: Duration = Duration::from_secs(4);
 /// How long a worker waits for an answer; what hangs is cut there.
 const REQUEST_TIMEOUT: &str = "2s";
 /// How often the coordinator pings workers.
@@ -238,6 +238,8 @@ async fn start_coordinator(
         GRACE,
         "--log",
         "warn",
+        "--log-format",
+        "text",
     ];
     let mut process = Process::start(program, "coordinator", &args.map(str::to_owned))?;
     processes::ready(&mut process, http).await?;
@@ -259,9 +261,17 @@ fn start_worker(
     queues: &Queues,
     slots: u16,
 ) -> anyhow::Result<Process> {
-    let mut args: Vec<String> = ["worker", "http", "--log", "warn", "--address"]
-        .map(str::to_owned)
-        .into();
+    let mut args: Vec<String> = [
+        "worker",
+        "http",
+        "--log",
+        "warn",
+        "--log-format",
+        "text",
+        "--address",
+    ]
+    .map(str::to_owned)
+    .into();
     args.push(address.to_string());
     for queue in queues.behaviours.keys() {
         args.extend(["--queue".to_owned(), queue.clone()]);

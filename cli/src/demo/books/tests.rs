@@ -1,7 +1,13 @@
-use redrive_proto::v1::PreviewStep;
+use std::time::Duration;
+
+use redrive_proto::v1::{FailureClass, PreviewStep};
 
 use super::*;
-use crate::demo::behaviour::Behaviour;
+use crate::demo::{
+    behaviour::Behaviour,
+    policy::Cause,
+    upstream::{Hit, HitKey},
+};
 
 fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
