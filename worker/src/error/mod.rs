@@ -254,6 +254,18 @@ impl TaskError {
         self
     }
 
+    /// Makes a plain failure the handler's own wish to be run again: at the time the policy says,
+    /// whatever its rules say of such a failure. An attempt is used up.
+    pub fn into_retry(mut self) -> Self {
+        if let Verdict::Fail { retry_after, .. } = self.inner.verdict {
+            self.inner.verdict = Verdict::Retry {
+                delay: retry_after,
+                max_attempts: None,
+            };
+        }
+        self
+    }
+
     /// Overrides the attempts of the task from here on, 0 for unlimited. A plain failure becomes a
     /// retry at the time the policy says; does nothing to the others.
     pub fn with_max_attempts(mut self, attempts: u32) -> Self {
