@@ -112,6 +112,7 @@ fn rule(field: &str, rule: &Rule) -> Checked {
                 ("backoff", rule.backoff.is_some()),
                 ("max_attempts", rule.max_attempts != 0),
                 ("spares_attempts", rule.spares_attempts),
+                ("retry_after_mode", rule.retry_after_mode.is_some()),
             ];
             said.into_iter()
                 .find(|(_, is_set)| *is_set)

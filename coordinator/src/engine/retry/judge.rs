@@ -44,7 +44,7 @@ pub(super) struct Again {
 pub(super) enum Wait {
     /// This long.
     Set { delay_ms: u64 },
-    /// What the backoff draws.
+    /// What is drawn from the backoff, or from what the other side asked for in its place.
     Drawn(Spread),
     /// What the backoff draws, but no less than what the other side asked for and a little more.
     AtLeast { drawn: Spread, asked: Spread },
@@ -130,7 +130,7 @@ pub(super) fn plan(policy: &Policy, spent: &Spent<'_>, ending: &Ending<'_>) -> P
             let trial = Trial::of(policy, spent, failure);
             trial.settle(*not_retryable, |backoff, n| {
                 after_failure(
-                    policy,
+                    trial.retry_after_mode(),
                     Spread::of(backoff, n, spent.previous_delay_ms),
                     *retry_after_ms,
                 )
@@ -286,6 +286,13 @@ impl<'a> Trial<'a> {
             .then(|| exhausted(self.policy, budget, None, reason))
     }
 
+    /// What a retry_after does here: as the rule says, else the policy.
+    fn retry_after_mode(&self) -> RetryAfterMode {
+        self.rule
+            .and_then(|rule| rule.retry_after_mode)
+            .unwrap_or(self.policy.retry_after_mode)
+    }
+
     /// Retries already granted by the rule, where it counts for itself.
     fn own_retries(&self) -> Option<u32> {
         let rule = self.rule.filter(|rule| rule.max_attempts != 0)?;
@@ -299,18 +306,25 @@ impl<'a> Trial<'a> {
 }
 
 /// The wait of a failure, with what the other side asked for.
-fn after_failure(policy: &Policy, drawn: Spread, retry_after_ms: Option<u64>) -> Wait {
-    match (policy.retry_after_mode, retry_after_ms) {
-        (RetryAfterMode::Ignore, _) | (_, None) => Wait::Drawn(drawn),
-        (RetryAfterMode::Exact, Some(asked_ms)) => Wait::set(asked_ms),
-        (RetryAfterMode::Floor, Some(asked_ms)) => {
-            let tenth_ms = asked_ms.checked_div(10).unwrap_or(0);
-            Wait::AtLeast {
-                drawn,
-                asked: Spread::line(asked_ms, tenth_ms),
-            }
-        }
+fn after_failure(mode: RetryAfterMode, drawn: Spread, retry_after_ms: Option<u64>) -> Wait {
+    let Some(asked_ms) = retry_after_ms else {
+        return Wait::Drawn(drawn);
+    };
+    match mode {
+        RetryAfterMode::Ignore => Wait::Drawn(drawn),
+        RetryAfterMode::Exact => Wait::set(asked_ms),
+        RetryAfterMode::Floor => Wait::AtLeast {
+            drawn,
+            asked: and_a_tenth(asked_ms),
+        },
+        RetryAfterMode::Instead => Wait::Drawn(and_a_tenth(asked_ms)),
     }
+}
+
+/// From what was asked for to a tenth more, so that those who were told the same do not come back
+/// together.
+fn and_a_tenth(asked_ms: u64) -> Spread {
+    Spread::line(asked_ms, asked_ms.checked_div(10).unwrap_or(0))
 }
 
 /// A deferral that nobody is to blame for.

@@ -42,7 +42,7 @@ pub struct Policy {
     pub max_deferrals: u32,
     /// What becomes of a task whose attempts are spent.
     pub on_exhausted: ExhaustAction,
-    /// What a failure's retry_after does.
+    /// What a failure's retry_after does where no rule says otherwise.
     pub retry_after_mode: RetryAfterMode,
     /// What a worker's chosen delay does.
     pub worker_delay_mode: WorkerDelayMode,
@@ -248,6 +248,8 @@ pub struct Rule {
     pub max_attempts: u32,
     /// A retry by this rule is counted as a deferral and uses up no attempt.
     pub spares_attempts: bool,
+    /// What a failure's retry_after does where this rule decides; `None` means as the policy says.
+    pub retry_after_mode: Option<RetryAfterMode>,
 }
 
 impl Rule {
@@ -261,6 +263,7 @@ impl Rule {
             backoff: None,
             max_attempts: 0,
             spares_attempts: false,
+            retry_after_mode: None,
         }
     }
 }
@@ -306,7 +309,7 @@ pub enum ExhaustAction {
     Discard,
 }
 
-/// What a failure's retry_after does.
+/// What a failure's retry_after does; a failure without one waits as the backoff says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryAfterMode {
     /// The wait is at least that, plus up to 10 %.
@@ -315,6 +318,8 @@ pub enum RetryAfterMode {
     Exact,
     /// Nothing.
     Ignore,
+    /// The wait is that, plus up to 10 %, in place of the backoff.
+    Instead,
 }
 
 /// What the delay in a worker's Retry report does.

@@ -4,11 +4,11 @@
 
 use crate::engine::failure::FailureClass;
 
-use super::policy::{Backoff, Jitter, Match, Policy, Rule, RuleAction, Shape};
+use super::policy::{Backoff, Jitter, Match, Policy, RetryAfterMode, Rule, RuleAction, Shape};
 
 const DESCRIPTION: &str = "The server's default: a rule for each kind of failure. network and \
     timeout: 1 s doubling to 600 s, full jitter, 6 attempts. rate-limited: retry_after and up to 10 \
-    % more, 60 to 66 s where it is less, uses up no attempt, 50 times. conflict: 1 to 5 s, 4 \
+    % more, without it 60 to 66 s, uses up no attempt, 50 times. conflict: 1 to 5 s, 4 \
     attempts. dependency-down: 60 s doubling to 3,600 s, upper half, 25 attempts. invalid, auth: \
     dead letter at once. not-found, business: failed at once. Everything else: as network, on the \
     task's own count of failures. The grpc rules say the same of failures of class INTERNAL that \
@@ -86,6 +86,7 @@ fn rate_limited(id: &str, matches: Match) -> Rule {
     };
     Rule {
         spares_attempts: true,
+        retry_after_mode: Some(RetryAfterMode::Instead),
         ..retry(id, matches, 50, backoff)
     }
 }

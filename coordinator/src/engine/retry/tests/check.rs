@@ -1,5 +1,6 @@
 //! Claims about what is refused, and how it is said.
 
+use super::super::policy::RetryAfterMode;
 use super::*;
 use crate::engine::limits;
 
@@ -259,6 +260,15 @@ fn what_contradicts_itself_is_refused() {
         assert_eq!(
             fault(|policy| policy.rules = vec![counts]),
             "rules[0].max_attempts"
+        );
+        let heeds = Rule {
+            retry_after_mode: Some(RetryAfterMode::Instead),
+            action,
+            ..rule.clone()
+        };
+        assert_eq!(
+            fault(|policy| policy.rules = vec![heeds]),
+            "rules[0].retry_after_mode"
         );
     }
 }

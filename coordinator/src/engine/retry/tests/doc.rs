@@ -101,13 +101,19 @@ fn the_table_of_recommended_is_what_the_code_does() {
     let mut table =
         String::from("| Failure | Rule | Runs | First waits | Ends as |\n|---|---|---|---|---|\n");
     let policy = preset("recommended");
-    for class in FailureClass::ALL {
-        let shown = preview(&policy, &failure(class), None, 1000);
+    let rows = FailureClass::ALL.iter().flat_map(|class| {
+        let asked = (*class == FailureClass::RateLimited).then_some(Some(5000));
+        [None].into_iter().chain(asked).map(|asked| (*class, asked))
+    });
+    for (class, retry_after_ms) in rows {
+        let shown = preview(&policy, &failure(class), retry_after_ms, 1000);
+        let asked = retry_after_ms.map(|ms| format!(", `retry_after` {}", time(ms)));
         let rule = shown.steps[0].rule.as_deref();
         writeln!(
             table,
-            "| {} | {} | {} | {} | {} |",
+            "| {}{} | {} | {} | {} | {} |",
             class.name(),
+            asked.unwrap_or_default(),
             rule.map_or_else(|| "–".into(), |rule| format!("`{rule}`")),
             shown.steps.len(),
             waits(&shown, 3),

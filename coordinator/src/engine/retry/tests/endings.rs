@@ -36,7 +36,7 @@ fn a_retry_may_start_at_the_last_instant_of_the_retry_duration() {
 }
 
 #[test]
-fn retry_after_is_a_floor_or_exact_or_ignored() {
+fn retry_after_is_a_floor_or_exact_or_ignored_or_in_place_of_the_backoff() {
     let internal = failure(FailureClass::Internal);
     let asked = Ending::Failed {
         failure: &internal,
@@ -68,12 +68,67 @@ fn retry_after_is_a_floor_or_exact_or_ignored() {
         low_and_high(RetryAfterMode::Exact, full.clone()),
         [10_000; 2]
     );
-    assert_eq!(low_and_high(RetryAfterMode::Ignore, full), [0, 20_000]);
+    assert_eq!(
+        low_and_high(RetryAfterMode::Ignore, full.clone()),
+        [0, 20_000]
+    );
+    assert_eq!(
+        low_and_high(RetryAfterMode::Instead, full),
+        [10_000, 10_999]
+    );
+    assert_eq!(
+        low_and_high(RetryAfterMode::Instead, fixed(30_000)),
+        [10_000, 10_999]
+    );
     let below = Backoff {
         jitter: Jitter::Below { ratio: 1.0 },
         ..fixed(20_000)
     };
-    assert_eq!(low_and_high(RetryAfterMode::Floor, below), [20_000, 10_000]);
+    assert_eq!(
+        low_and_high(RetryAfterMode::Floor, below.clone()),
+        [20_000, 10_000]
+    );
+    assert_eq!(
+        low_and_high(RetryAfterMode::Instead, below),
+        [10_000, 10_999]
+    );
+}
+
+#[test]
+fn a_rule_says_what_retry_after_does_where_it_decides_and_the_policy_elsewhere() {
+    let with_modes = |policy_mode, rule_mode| {
+        let rule = Rule {
+            retry_after_mode: rule_mode,
+            ..own_limit("limited", FailureClass::RateLimited, 9)
+        };
+        Policy {
+            retry_after_mode: policy_mode,
+            backoff: fixed(60_000),
+            ..with_rules(vec![rule])
+        }
+    };
+    let wait_at = |policy: &Policy, class, u| {
+        let failure = failure(class);
+        let asked = Ending::Failed {
+            failure: &failure,
+            not_retryable: false,
+            retry_after_ms: Some(5000),
+        };
+        delay_ms(&Task::new(policy).ends(&asked, u))
+    };
+    let waits = |policy: &Policy, class| [0.0, 0.5, ALMOST_ONE].map(|u| wait_at(policy, class, u));
+    let (ruled, unruled) = (FailureClass::RateLimited, FailureClass::Internal);
+    let instead = with_modes(RetryAfterMode::Floor, Some(RetryAfterMode::Instead));
+    assert_eq!(waits(&instead, ruled), [5000, 5250, 5499]);
+    assert_eq!(waits(&instead, unruled), [60_000; 3]);
+    let floor = with_modes(RetryAfterMode::Instead, Some(RetryAfterMode::Floor));
+    assert_eq!(waits(&floor, ruled), [60_000; 3]);
+    assert_eq!(waits(&floor, unruled), [5000, 5250, 5499]);
+    let exact = with_modes(RetryAfterMode::Ignore, Some(RetryAfterMode::Exact));
+    assert_eq!(waits(&exact, ruled), [5000; 3]);
+    assert_eq!(waits(&exact, unruled), [60_000; 3]);
+    let silent = with_modes(RetryAfterMode::Exact, None);
+    assert_eq!(waits(&silent, ruled), [5000; 3]);
 }
 
 #[test]
@@ -123,8 +178,14 @@ fn absurd_delays_are_cut_to_ten_years() {
             delay_ms(&Task::new(&policy).ends(&ending, 0.5)),
             limits::DELAY_MS_MAX
         );
-        let floor = Policy::default();
-        assert!(delay_ms(&Task::new(&floor).ends(&ending, ALMOST_ONE)) <= limits::DELAY_MS_MAX);
+        for retry_after_mode in [RetryAfterMode::Floor, RetryAfterMode::Instead] {
+            let policy = Policy {
+                retry_after_mode,
+                ..Policy::default()
+            };
+            let latest = Task::new(&policy).ends(&ending, ALMOST_ONE);
+            assert_eq!(delay_ms(&latest), limits::DELAY_MS_MAX);
+        }
     }
     let timed = Policy {
         max_retry_duration_ms: Some(u64::MAX),

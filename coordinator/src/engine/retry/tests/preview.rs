@@ -87,9 +87,25 @@ fn a_lost_worker_is_previewed_as_a_crash() {
 }
 
 #[test]
-fn retry_after_raises_every_wait() {
+fn retry_after_takes_the_place_of_every_wait_of_a_rate_limit() {
     let limited = failure(FailureClass::RateLimited);
-    let shown = preview(&preset("recommended"), &limited, Some(600_000), 3);
+    for (asked_ms, mean_ms, max_ms) in [(600_000, 630_000, 659_999), (5000, 5250, 5499)] {
+        let shown = preview(&preset("recommended"), &limited, Some(asked_ms), 3);
+        assert_eq!(shown.steps.len(), 3);
+        let expected = super::super::Window {
+            base_ms: asked_ms,
+            min_ms: asked_ms,
+            mean_ms,
+            max_ms,
+        };
+        assert!(shown.steps.iter().all(|step| step.wait == Some(expected)));
+    }
+}
+
+#[test]
+fn retry_after_raises_every_wait_where_it_is_a_floor() {
+    let network = failure(FailureClass::Network);
+    let shown = preview(&preset("recommended"), &network, Some(600_000), 3);
     let wait = shown.steps[0].wait.unwrap();
     assert_eq!(
         (wait.base_ms, wait.min_ms, wait.max_ms),

@@ -36,18 +36,30 @@ fn b2_rate_limits_wait_as_asked_or_a_minute_and_burn_no_attempt() {
         not_retryable: false,
         retry_after_ms,
     };
-    for (retry_after_ms, low, high) in [
-        (None, 60_000, 65_999),
-        (Some(120_000), 120_000, 131_999),
-        (Some(5000), 60_000, 65_999),
+    for (retry_after_ms, low, middle, high) in [
+        (None, 60_000, 63_000, 65_999),
+        (Some(120_000), 120_000, 126_000, 131_999),
+        (Some(5000), 5000, 5250, 5499),
+        (Some(9), 9, 9, 9),
+        (Some(0), 0, 0, 0),
     ] {
-        for (u, expected) in [(0.0, low), (ALMOST_ONE, high)] {
+        for (u, expected) in [(0.0, low), (0.5, middle), (ALMOST_ONE, high)] {
             let verdict = Task::new(&policy).ends(&asked(retry_after_ms), u);
             assert_eq!(
                 (verdict.budget, delay_ms(&verdict)),
                 (Budget::Deferral, expected)
             );
         }
+    }
+    let code = coded(8);
+    let unclassified = Ending::Failed {
+        failure: &code,
+        not_retryable: false,
+        retry_after_ms: Some(5000),
+    };
+    for (u, expected) in [(0.0, 5000), (0.5, 5250), (ALMOST_ONE, 5499)] {
+        let verdict = Task::new(&policy).ends(&unclassified, u);
+        assert_eq!(delay_ms(&verdict), expected);
     }
     let mut task = Task::new(&policy);
     let runs = (1..1000).find(|_| task.fails(&limited, 0.5).next == EXHAUSTED.unwrap());
@@ -56,6 +68,21 @@ fn b2_rate_limits_wait_as_asked_or_a_minute_and_burn_no_attempt() {
         rule_of(&coded(8)).0.as_deref(),
         Some("grpc-resource-exhausted")
     );
+}
+
+#[test]
+fn a_retry_after_shortens_no_wait_but_that_of_a_rate_limit() {
+    let policy = preset("recommended");
+    let down = failure(FailureClass::DependencyDown);
+    let asked = Ending::Failed {
+        failure: &down,
+        not_retryable: false,
+        retry_after_ms: Some(5000),
+    };
+    for (u, expected) in [(0.0, 30_000), (0.5, 45_000), (ALMOST_ONE, 59_999)] {
+        let verdict = Task::new(&policy).ends(&asked, u);
+        assert_eq!(delay_ms(&verdict), expected);
+    }
 }
 
 #[test]
