@@ -33,11 +33,22 @@ type Lane = BTreeSet<(u64, TaskId)>;
 /// Where a task stands in the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    Timer { at: Timestamp, retrying: bool },
-    Lane { priority: Priority, kind: Arc<str>, seq: u64 },
+    Timer {
+        at: Timestamp,
+        retrying: bool,
+    },
+    Lane {
+        priority: Priority,
+        kind: Arc<str>,
+        seq: u64,
+    },
     Leased,
-    Dead { at: Timestamp },
-    Finished { at: Timestamp },
+    Dead {
+        at: Timestamp,
+    },
+    Finished {
+        at: Timestamp,
+    },
 }
 
 impl Agenda {
@@ -77,7 +88,10 @@ impl Agenda {
     /// Moves a due task from its timer to its lane.
     pub(super) fn promote(&mut self, task: &Task) {
         let place = self.place(task);
-        assert!(matches!(place, Place::Timer { .. }), "only timers are promoted");
+        assert!(
+            matches!(place, Place::Timer { .. }),
+            "only timers are promoted"
+        );
         self.remove_at(task, &place);
         self.insert_at(task, lane_of(task));
     }
@@ -88,7 +102,9 @@ impl Agenda {
             State::Pending { not_before } if !self.timers.contains(&(*not_before, task.id)) => {
                 lane_of(task)
             }
-            state => settled_place(task, state),
+            State::Pending { .. } | State::Leased(_) | State::Dead { .. } | State::Finished(_) => {
+                settled_place(task)
+            }
         }
     }
 
@@ -96,21 +112,30 @@ impl Agenda {
     pub(super) fn insert(&mut self, task: &Task, now: Timestamp) {
         let place = match &task.state {
             State::Pending { not_before } if *not_before <= now => lane_of(task),
-            state => settled_place(task, state),
+            State::Pending { .. } | State::Leased(_) | State::Dead { .. } | State::Finished(_) => {
+                settled_place(task)
+            }
         };
         self.insert_at(task, place);
     }
 
     /// Takes a task from where it stood.
     pub(super) fn remove_at(&mut self, task: &Task, place: &Place) {
-        let index = self.queues.get_mut(&task.queue).expect("indexed tasks have a queue");
+        let index = self
+            .queues
+            .get_mut(&task.queue)
+            .expect("indexed tasks have a queue");
         let there = match place {
             Place::Timer { at, retrying } => {
                 let count = index.waiting_mut(*retrying);
                 *count -= 1;
                 self.timers.remove(&(*at, task.id))
             }
-            Place::Lane { priority, kind, seq } => {
+            Place::Lane {
+                priority,
+                kind,
+                seq,
+            } => {
                 let key = (*priority, kind.clone());
                 let lane = index.lanes.get_mut(&key).expect("ready tasks have a lane");
                 let there = lane.remove(&(*seq, task.id));
@@ -143,9 +168,17 @@ impl Agenda {
                 *index.waiting_mut(retrying) += 1;
                 self.timers.insert((at, task.id))
             }
-            Place::Lane { priority, kind, seq } => {
+            Place::Lane {
+                priority,
+                kind,
+                seq,
+            } => {
                 index.counts.ready += 1;
-                index.lanes.entry((priority, kind)).or_default().insert((seq, task.id))
+                index
+                    .lanes
+                    .entry((priority, kind))
+                    .or_default()
+                    .insert((seq, task.id))
             }
             Place::Leased => {
                 index.counts.leased += 1;
@@ -173,10 +206,12 @@ impl QueueIndex {
     #[must_use]
     pub(super) fn first_ready(&self, kinds: &[Arc<str>]) -> Option<TaskId> {
         if kinds.is_empty() || self.lanes.len() <= kinds.len() {
-            let wanted =
-                |kind: &Arc<str>| kinds.is_empty() || kinds.binary_search(kind).is_ok();
+            let wanted = |kind: &Arc<str>| kinds.is_empty() || kinds.binary_search(kind).is_ok();
             return first_of(
-                self.lanes.iter().filter(|((_, kind), _)| wanted(kind)).map(|((p, _), l)| (*p, l)),
+                self.lanes
+                    .iter()
+                    .filter(|((_, kind), _)| wanted(kind))
+                    .map(|((p, _), l)| (*p, l)),
             );
         }
         let levels = [
@@ -187,7 +222,9 @@ impl QueueIndex {
             Priority::Lowest,
         ];
         levels.into_iter().find_map(|priority| {
-            let lanes = kinds.iter().filter_map(|kind| self.lanes.get(&(priority, kind.clone())));
+            let lanes = kinds
+                .iter()
+                .filter_map(|kind| self.lanes.get(&(priority, kind.clone())));
             first_of(lanes.map(|lane| (priority, lane)))
         })
     }
@@ -216,7 +253,11 @@ impl QueueIndex {
     #[must_use]
     pub(super) fn finished_beyond(&self, keep: usize, count_max: usize) -> Vec<TaskId> {
         let beyond = self.finished.len().saturating_sub(keep).min(count_max);
-        self.finished.iter().take(beyond).map(|(_, id)| *id).collect()
+        self.finished
+            .iter()
+            .take(beyond)
+            .map(|(_, id)| *id)
+            .collect()
     }
 
     /// How many finished tasks are kept.
@@ -226,16 +267,21 @@ impl QueueIndex {
     }
 
     const fn waiting_mut(&mut self, retrying: bool) -> &mut u64 {
-        if retrying { &mut self.counts.retrying } else { &mut self.counts.scheduled }
+        if retrying {
+            &mut self.counts.retrying
+        } else {
+            &mut self.counts.scheduled
+        }
     }
 }
 
 /// The place of a task that is not in a lane.
-fn settled_place(task: &Task, state: &State) -> Place {
-    match state {
-        State::Pending { not_before } => {
-            Place::Timer { at: *not_before, retrying: task.runs > 0 }
-        }
+fn settled_place(task: &Task) -> Place {
+    match &task.state {
+        State::Pending { not_before } => Place::Timer {
+            at: *not_before,
+            retrying: task.runs > 0,
+        },
         State::Leased(_) => Place::Leased,
         State::Dead { at, .. } => Place::Dead { at: *at },
         State::Finished(finished) => Place::Finished { at: finished.at },
@@ -243,7 +289,11 @@ fn settled_place(task: &Task, state: &State) -> Place {
 }
 
 fn lane_of(task: &Task) -> Place {
-    Place::Lane { priority: task.priority, kind: task.kind.clone(), seq: task.enqueue_seq }
+    Place::Lane {
+        priority: task.priority,
+        kind: task.kind.clone(),
+        seq: task.enqueue_seq,
+    }
 }
 
 /// The first task of lanes that come in the order of their priority.
@@ -253,7 +303,9 @@ fn first_of<'a>(lanes: impl Iterator<Item = (Priority, &'a Lane)>) -> Option<Tas
         if best.is_some_and(|(level, _)| level < priority) {
             break;
         }
-        let Some(first) = lane.first().copied() else { continue };
+        let Some(first) = lane.first().copied() else {
+            continue;
+        };
         if best.is_none_or(|(_, task)| first < task) {
             best = Some((priority, first));
         }

@@ -131,7 +131,10 @@ impl Failure {
         } else {
             Arc::from("[stack not kept: memory is short]")
         };
-        Self { stack, ..self.clone() }
+        Self {
+            stack,
+            ..self.clone()
+        }
     }
 }
 
@@ -160,7 +163,10 @@ mod tests {
         assert!(kept.message.len() <= limits::HISTORY_MESSAGE_BYTES_MAX);
         assert!(kept.message.ends_with('…'));
         assert!(kept.stack.is_empty());
-        assert_eq!(failure.for_keeping(true).stack.len(), limits::STACK_KEPT_BYTES_MAX);
+        assert_eq!(
+            failure.for_keeping(true).stack.len(),
+            limits::STACK_KEPT_BYTES_MAX
+        );
         assert!(failure.for_keeping(false).stack.contains("not kept"));
     }
 }

@@ -79,7 +79,10 @@ impl Filter {
 
 impl Clause {
     fn matches(&self, task: &Task, now: Timestamp) -> bool {
-        let failure = task.side.as_ref().and_then(|side| side.last_failure.as_ref());
+        let failure = task
+            .side
+            .as_ref()
+            .and_then(|side| side.last_failure.as_ref());
         match self {
             Self::State(op, state) => op.holds(task.view(now) == *state),
             Self::Kind(op, kind) => op.holds(text_matches(kind, &task.kind)),
@@ -94,7 +97,9 @@ impl Clause {
                 op.holds(ancestor || text_matches(wanted, &f.error_type))
             }),
             Self::Label(op, key, wanted) => op.holds(task.side.as_ref().is_some_and(|side| {
-                side.labels.iter().any(|(k, v)| k == key && text_matches(wanted, v))
+                side.labels
+                    .iter()
+                    .any(|(k, v)| k == key && text_matches(wanted, v))
             })),
             Self::Attempts(order, count) => order.holds(task.failures, *count),
             Self::Crashes(order, count) => order.holds(task.crashes, *count),
@@ -132,5 +137,7 @@ impl Order {
 
 /// Whether a text is the wanted one, or begins with it where that ends in '*'.
 fn text_matches(wanted: &str, text: &str) -> bool {
-    wanted.strip_suffix('*').map_or_else(|| wanted == text, |prefix| text.starts_with(prefix))
+    wanted
+        .strip_suffix('*')
+        .map_or_else(|| wanted == text, |prefix| text.starts_with(prefix))
 }

@@ -78,7 +78,11 @@ impl TaskId {
     const fn checked(raw: u128) -> Option<Self> {
         let version = (raw >> 76) & 0xf;
         let variant = (raw >> 62) & 0b11;
-        if version == 7 && variant == 0b10 { Some(Self(raw)) } else { None }
+        if version == 7 && variant == 0b10 {
+            Some(Self(raw))
+        } else {
+            None
+        }
     }
 }
 
@@ -106,7 +110,11 @@ impl SessionId {
     /// Reads the text form: 32 hexadecimal digits.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        if text.len() == 32 { u128::from_str_radix(text, 16).ok().map(Self) } else { None }
+        if text.len() == 32 {
+            u128::from_str_radix(text, 16).ok().map(Self)
+        } else {
+            None
+        }
     }
 }
 
@@ -201,7 +209,9 @@ pub enum NameError {
     #[error("has {0} characters, at most {max} are allowed", max = limits::NAME_BYTES_MAX)]
     TooLong(usize),
     /// It contains this, or begins with it.
-    #[error("contains {0:?}: use letters, digits, '.', '_' and '-', beginning with a letter or digit")]
+    #[error(
+        "contains {0:?}: use letters, digits, '.', '_' and '-', beginning with a letter or digit"
+    )]
     Character(char),
 }
 
@@ -243,7 +253,9 @@ impl QueueName {
     /// The namespace.
     #[must_use]
     pub fn namespace(&self) -> &str {
-        self.0.split_once('/').map_or("", |(namespace, _)| namespace)
+        self.0
+            .split_once('/')
+            .map_or("", |(namespace, _)| namespace)
     }
 
     /// The name within the namespace.
@@ -262,9 +274,12 @@ impl QueueName {
     /// the journal's format: it never changes.
     #[must_use]
     pub fn shard(&self, shard_count: u16) -> ShardId {
-        let hash = self.0.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        let hash = self
+            .0
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+            });
         let shard = hash % u64::from(shard_count.max(1));
         ShardId(u16::try_from(shard).expect("less than a u16 of shards"))
     }

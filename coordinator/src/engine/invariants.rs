@@ -23,17 +23,27 @@ pub fn check(engine: &Engine) {
         }
         let room = session.capacity.tasks_max as usize;
         let wants = session.wants_work();
-        assert!(!wants || session.held.len() < room, "I10: who is full wants nothing");
+        assert!(
+            !wants || session.held.len() < room,
+            "I10: who is full wants nothing"
+        );
     }
     for shard in engine.core.shards() {
         let ledger = shard.ledger();
-        assert_eq!(ledger.bytes(), ledger.recount_bytes(), "I9: bytes are accounted");
+        assert_eq!(
+            ledger.bytes(),
+            ledger.recount_bytes(),
+            "I9: bytes are accounted"
+        );
         agrees(shard.agenda(), ledger);
         for task in ledger.tasks_after(TaskId::MIN) {
             check_task(engine, task, &mut held);
         }
     }
-    assert!(held.is_empty(), "I3: sessions hold only what is leased to them: {held:?}");
+    assert!(
+        held.is_empty(),
+        "I3: sessions hold only what is leased to them: {held:?}"
+    );
 }
 
 fn check_task(engine: &Engine, task: &Task, held: &mut BTreeMap<TaskId, u64>) {
@@ -41,13 +51,24 @@ fn check_task(engine: &Engine, task: &Task, held: &mut BTreeMap<TaskId, u64>) {
     let ended = history.map_or(0, |history| history.runs().count());
     let omitted = history.map_or(0, |history| history.omitted() as usize);
     let running = usize::from(matches!(task.state, State::Leased(_)));
-    assert_eq!(ended + omitted + running, task.runs as usize, "I5: one record a run: {task:?}");
+    assert_eq!(
+        ended + omitted + running,
+        task.runs as usize,
+        "I5: one record a run: {task:?}"
+    );
     if let State::Leased(lease) = &task.state
         && let Holder::Session(session) = lease.holder
     {
         let holder = held.remove(&task.id);
-        assert_eq!(holder, Some(lease.fence.0), "I3: the holder holds it: {task:?}");
-        assert!(engine.core.sessions().get(session).is_some(), "I3: the holder is known");
+        assert_eq!(
+            holder,
+            Some(lease.fence.0),
+            "I3: the holder holds it: {task:?}"
+        );
+        assert!(
+            engine.core.sessions().get(session).is_some(),
+            "I3: the holder is known"
+        );
     }
 }
 
@@ -59,7 +80,15 @@ fn agrees(live: &Agenda, ledger: &Ledger) {
         let (mine, theirs) = (live.queue(queue).map(|i| i.counts()), index.counts());
         let mine = mine.unwrap_or_default();
         let pending = |c: super::effect::Counts| c.ready + c.scheduled + c.retrying;
-        assert_eq!(pending(mine), pending(theirs), "I4: pending tasks of {queue}");
-        assert_eq!((mine.leased, mine.dead), (theirs.leased, theirs.dead), "I4: of {queue}");
+        assert_eq!(
+            pending(mine),
+            pending(theirs),
+            "I4: pending tasks of {queue}"
+        );
+        assert_eq!(
+            (mine.leased, mine.dead),
+            (theirs.leased, theirs.dead),
+            "I4: of {queue}"
+        );
     }
 }

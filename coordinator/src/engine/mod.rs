@@ -33,8 +33,8 @@ use event::Recorded;
 use ids::{ShardId, Timestamp};
 use ledger::Ledger;
 use retry::Policy;
-use step::{Core, Step};
 pub use step::Turn;
+use step::{Core, Step};
 
 /// What an engine is made with.
 #[derive(Clone, Debug)]
@@ -137,9 +137,17 @@ impl Engine {
     /// Where there is no shard, or more than an id can name.
     #[must_use]
     pub fn new(config: EngineConfig) -> Self {
-        assert!((1..=4096).contains(&config.shard_count), "12 bits of an id name the shard");
-        assert!(config.ping_ms > 0 && config.grace_ms > config.ping_ms, "grace exceeds the ping");
-        Self { core: Core::new(config) }
+        assert!(
+            (1..=4096).contains(&config.shard_count),
+            "12 bits of an id name the shard"
+        );
+        assert!(
+            config.ping_ms > 0 && config.grace_ms > config.ping_ms,
+            "grace exceeds the ping"
+        );
+        Self {
+            core: Core::new(config),
+        }
     }
 
     /// Makes an event of the journal a fact; nothing else happens.
@@ -170,8 +178,15 @@ impl Engine {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Deadline> {
         let retention = self.core.config.finished_retention_ms;
-        let begun = self.core.has_begun().then_some((self.core.now(), Why::Begun));
-        let session = self.core.sessions().next_wake().map(|at| (at, Why::Session));
+        let begun = self
+            .core
+            .has_begun()
+            .then_some((self.core.now(), Why::Begun));
+        let session = self
+            .core
+            .sessions()
+            .next_wake()
+            .map(|at| (at, Why::Session));
         let alarm = self.core.clocks().next().map(|at| (at, Why::Alarm));
         let shards = self.core.shards().iter().flat_map(|shard| {
             let timer = shard.agenda().next_timer().map(|at| (at, Why::Timer));
@@ -185,20 +200,32 @@ impl Engine {
     /// The newest instant that the journal has named: no clock may start before it (I8).
     #[must_use]
     pub fn newest(&self) -> Timestamp {
-        let newest = self.core.shards().iter().map(|shard| shard.ledger().newest()).max();
+        let newest = self
+            .core
+            .shards()
+            .iter()
+            .map(|shard| shard.ledger().newest())
+            .max();
         newest.unwrap_or_default()
     }
 
     /// The highest epoch that any shard has seen; 0 before the first.
     #[must_use]
     pub fn last_epoch(&self) -> u64 {
-        let epochs = self.core.shards().iter().map(|shard| shard.ledger().epoch());
+        let epochs = self
+            .core
+            .shards()
+            .iter()
+            .map(|shard| shard.ledger().epoch());
         epochs.max().unwrap_or(0)
     }
 
     /// The facts of one shard.
     #[must_use]
     pub fn ledger(&self, shard: ShardId) -> Option<&Ledger> {
-        self.core.shards().get(usize::from(shard.0)).map(shard::Shard::ledger)
+        self.core
+            .shards()
+            .get(usize::from(shard.0))
+            .map(shard::Shard::ledger)
     }
 }

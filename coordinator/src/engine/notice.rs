@@ -25,7 +25,10 @@ impl Before {
             State::Pending { not_before } => Some(*not_before),
             State::Leased(_) | State::Dead { .. } | State::Finished(_) => None,
         };
-        Self { not_before, attempt: task.attempt() }
+        Self {
+            not_before,
+            attempt: task.attempt(),
+        }
     }
 }
 
@@ -91,9 +94,11 @@ fn kind_of(event: &Event) -> Option<(super::ids::TaskId, NoticeKind)> {
         }
         Event::LeaseGranted { id, .. } => Some((*id, NoticeKind::Leased)),
         Event::CancelRequested { id } => Some((*id, NoticeKind::CancelRequested)),
-        Event::RetryScheduled { id, budget: Budget::Deferral, .. } => {
-            Some((*id, NoticeKind::Deferred))
-        }
+        Event::RetryScheduled {
+            id,
+            budget: Budget::Deferral,
+            ..
+        } => Some((*id, NoticeKind::Deferred)),
         Event::RetryScheduled { id, .. } => Some((*id, NoticeKind::RetryScheduled)),
         Event::TaskDied { id, .. } => Some((*id, NoticeKind::DeadLettered)),
         Event::TaskFinished { id, .. } => Some((*id, NoticeKind::Ended)),

@@ -58,7 +58,9 @@ pub enum Rejection {
     #[error("the first message of the stream must be Hello")]
     HelloExpected,
     /// The stream has a session already.
-    #[error("Hello was said before on this stream; open another stream to begin or resume a session")]
+    #[error(
+        "Hello was said before on this stream; open another stream to begin or resume a session"
+    )]
     HelloRepeated,
     /// Another stream of the same session took its place.
     #[error("the session was resumed on another stream")]

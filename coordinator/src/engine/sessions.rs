@@ -49,9 +49,10 @@ pub(super) fn take_turn(queues: &mut [Subscription], ready: &[usize]) -> Option<
     for index in ready {
         queues[*index].credit += queues[*index].weight;
     }
-    let chosen = ready.iter().copied().max_by_key(|index| {
-        (queues[*index].credit, std::cmp::Reverse(*index))
-    })?;
+    let chosen = ready
+        .iter()
+        .copied()
+        .max_by_key(|index| (queues[*index].credit, std::cmp::Reverse(*index)))?;
     queues[chosen].credit -= total;
     Some(chosen)
 }
@@ -175,7 +176,9 @@ impl Session {
     /// How a run that it held ended, if that was lately.
     pub(super) fn settled(&self, task: TaskId, fence: Fence) -> Option<RunOutcome> {
         let mut latest = self.settled.iter().rev();
-        latest.find(|(t, f, _)| *t == task && *f == fence).map(|(_, _, outcome)| *outcome)
+        latest
+            .find(|(t, f, _)| *t == task && *f == fence)
+            .map(|(_, _, outcome)| *outcome)
     }
 
     pub(super) const fn state(&self) -> WorkerState {
@@ -280,7 +283,10 @@ impl Sessions {
             self.wakes.remove(&(at, id));
         }
         let session = self.by_id.remove(&id);
-        assert!(session.is_none_or(|s| s.held.is_empty()), "leases are ended first");
+        assert!(
+            session.is_none_or(|s| s.held.is_empty()),
+            "leases are ended first"
+        );
         link
     }
 
@@ -298,7 +304,10 @@ impl Sessions {
 
     /// The first session that is to be looked at by now.
     pub(super) fn due(&self, now: Timestamp) -> Option<SessionId> {
-        self.wakes.first().filter(|(at, _)| *at <= now).map(|(_, id)| *id)
+        self.wakes
+            .first()
+            .filter(|(at, _)| *at <= now)
+            .map(|(_, id)| *id)
     }
 
     /// Whether a member wants work now; puts it among the hungry of its queues, or takes it out.
@@ -307,7 +316,11 @@ impl Sessions {
             Member::Session(id) => self.by_id.get(&id).is_some_and(Session::wants_work),
             Member::Poll(request) => self.polls.get(&request).is_some_and(|poll| poll.room > 0),
         };
-        if wants { self.feed(member) } else { self.starve(member) }
+        if wants {
+            self.feed(member)
+        } else {
+            self.starve(member)
+        }
         wants
     }
 
@@ -331,11 +344,18 @@ impl Sessions {
 
     /// Those that want work from a queue, the one whose turn it is first.
     pub(super) fn hungry_of(&self, queue: &QueueName) -> Vec<Member> {
-        let Some(hungry) = self.hungry.get(queue) else { return Vec::new() };
-        let Some(latest) = hungry.latest else { return hungry.members.iter().copied().collect() };
+        let Some(hungry) = self.hungry.get(queue) else {
+            return Vec::new();
+        };
+        let Some(latest) = hungry.latest else {
+            return hungry.members.iter().copied().collect();
+        };
         use std::ops::Bound::{Excluded, Unbounded};
         let after = hungry.members.range((Excluded(latest), Unbounded));
-        after.chain(hungry.members.range(..=latest)).copied().collect()
+        after
+            .chain(hungry.members.range(..=latest))
+            .copied()
+            .collect()
     }
 
     /// The one whose turn it is.
@@ -359,7 +379,11 @@ impl Sessions {
             Member::Session(id) => self.by_id.get(&id).map(|session| &session.queues),
             Member::Poll(request) => self.polls.get(&request).map(|poll| &poll.queues),
         };
-        queues.into_iter().flatten().map(|sub| sub.queue.clone()).collect()
+        queues
+            .into_iter()
+            .flatten()
+            .map(|sub| sub.queue.clone())
+            .collect()
     }
 }
 
@@ -384,10 +408,15 @@ mod tests {
             kinds: Vec::new(),
         };
         let mut queues = Subscription::of(&info, 1);
-        let turns: Vec<usize> =
-            (0..8).map(|_| take_turn(&mut queues, &[0, 1]).unwrap()).collect();
+        let turns: Vec<usize> = (0..8)
+            .map(|_| take_turn(&mut queues, &[0, 1]).unwrap())
+            .collect();
         assert_eq!(turns, [0, 0, 1, 0, 0, 0, 1, 0]);
-        assert_eq!(take_turn(&mut queues, &[1]), Some(1), "an idle queue costs nobody a turn");
+        assert_eq!(
+            take_turn(&mut queues, &[1]),
+            Some(1),
+            "an idle queue costs nobody a turn"
+        );
         assert_eq!(take_turn(&mut queues, &[]), None);
     }
 }

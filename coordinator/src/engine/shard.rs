@@ -18,7 +18,11 @@ pub(super) struct Shard {
 
 impl Shard {
     pub(super) fn new(id: ShardId) -> Self {
-        Self { ledger: Ledger::new(id), agenda: Agenda::default(), ids_made: 0 }
+        Self {
+            ledger: Ledger::new(id),
+            agenda: Agenda::default(),
+            ids_made: 0,
+        }
     }
 
     pub(super) const fn ledger(&self) -> &Ledger {
@@ -50,7 +54,11 @@ impl Shard {
             let task = self.ledger.task(id).expect("the event made or changed it");
             self.agenda.insert(task, now);
         }
-        Recorded { shard: self.ledger.shard(), seq, event }
+        Recorded {
+            shard: self.ledger.shard(),
+            seq,
+            event,
+        }
     }
 
     /// Makes an event of the journal a fact; the agenda is rebuilt when all are.
@@ -67,8 +75,13 @@ impl Shard {
     pub(super) fn promote_due(&mut self, now: Timestamp, count_max: usize) -> Vec<TaskId> {
         let mut promoted = Vec::new();
         while promoted.len() < count_max {
-            let Some((_, id)) = self.agenda.due_timer(now) else { break };
-            let task = self.ledger.task(id).expect("timers are of tasks that exist");
+            let Some((_, id)) = self.agenda.due_timer(now) else {
+                break;
+            };
+            let task = self
+                .ledger
+                .task(id)
+                .expect("timers are of tasks that exist");
             self.agenda.promote(task);
             promoted.push(id);
         }

@@ -53,7 +53,9 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new(config: EngineConfig) -> Self {
-        let shards = (0..config.shard_count).map(|id| Shard::new(ShardId(id))).collect();
+        let shards = (0..config.shard_count)
+            .map(|id| Shard::new(ShardId(id)))
+            .collect();
         Self {
             rng: StdRng::seed_from_u64(config.seed),
             config,
@@ -147,7 +149,11 @@ impl<'a> Step<'a> {
 
     /// The task of this id, in whichever shard it was born.
     pub(super) fn task(&self, id: TaskId) -> Option<&Task> {
-        self.core.shards.get(usize::from(id.shard().0))?.ledger().task(id)
+        self.core
+            .shards
+            .get(usize::from(id.shard().0))?
+            .ledger()
+            .task(id)
     }
 
     pub(super) const fn sessions(&self) -> &Sessions {
@@ -165,7 +171,10 @@ impl<'a> Step<'a> {
     /// Makes an event a fact and tells watchers.
     pub(super) fn record(&mut self, shard: ShardId, event: Event) {
         let now = self.core.now;
-        let before = event.of_task().and_then(|(id, _)| self.task(id)).map(notice::Before::of);
+        let before = event
+            .of_task()
+            .and_then(|(id, _)| self.task(id))
+            .map(notice::Before::of);
         let shard = &mut self.core.shards[usize::from(shard.0)];
         let recorded = shard.record(now, event);
         if let Some(notice) = notice::of(shard.ledger(), &recorded.event, before, now) {
@@ -199,10 +208,22 @@ impl<'a> Step<'a> {
         grace_ms: Option<u64>,
     ) {
         let (reason, detail) = why;
-        let link = self.core.sessions.get(session).and_then(|session| session.link);
+        let link = self
+            .core
+            .sessions
+            .get(session)
+            .and_then(|session| session.link);
         if let Some(link) = link {
             let detail = detail.into();
-            self.tell(link, ToWorker::Cancel { token, reason, grace_ms, detail });
+            self.tell(
+                link,
+                ToWorker::Cancel {
+                    token,
+                    reason,
+                    grace_ms,
+                    detail,
+                },
+            );
         }
     }
 
@@ -336,7 +357,11 @@ impl<'a> Step<'a> {
 
     /// Bytes accounted over all shards.
     pub(super) fn bytes(&self) -> u64 {
-        self.core.shards.iter().map(|shard| shard.ledger().bytes()).sum()
+        self.core
+            .shards
+            .iter()
+            .map(|shard| shard.ledger().bytes())
+            .sum()
     }
 
     pub(super) fn rebuild_agendas(&mut self) {

@@ -13,11 +13,7 @@ use crate::engine::step::Step;
 use super::{end_run, resolve, tick};
 
 /// Cancels a task that waits; asks the worker of one that is leased to stop.
-pub(super) fn cancel(
-    step: &mut Step<'_>,
-    id: TaskId,
-    reason: &str,
-) -> Result<Answer, Rejection> {
+pub(super) fn cancel(step: &mut Step<'_>, id: TaskId, reason: &str) -> Result<Answer, Rejection> {
     let task = step.task(id).ok_or(Rejection::TaskNotFound(id))?;
     match &task.state {
         State::Pending { .. } => end_run::end_task(step, id, Outcome::Cancelled),
@@ -58,7 +54,9 @@ pub(super) fn update(
 
 /// The rejection of something that the task's state does not allow.
 pub(super) fn wrong_state(step: &Step<'_>, id: TaskId, wanted: &'static str) -> Rejection {
-    let state = step.task(id).map_or("gone", |task| task.view(step.now()).name());
+    let state = step
+        .task(id)
+        .map_or("gone", |task| task.view(step.now()).name());
     Rejection::WrongState { id, state, wanted }
 }
 

@@ -16,14 +16,14 @@ use super::query::scan_dead;
 use super::{cancel, end_run};
 
 /// Puts one dead letter back with a fresh budget.
-pub(super) fn redrive(
-    step: &mut Step<'_>,
-    id: TaskId,
-    delay_ms: u64,
-) -> Result<Answer, Rejection> {
+pub(super) fn redrive(step: &mut Step<'_>, id: TaskId, delay_ms: u64) -> Result<Answer, Rejection> {
     let task = step.task(id).ok_or(Rejection::TaskNotFound(id))?;
     if !matches!(task.state, State::Dead { .. }) {
-        return Err(cancel::wrong_state(step, id, "only dead letters are redriven"));
+        return Err(cancel::wrong_state(
+            step,
+            id,
+            "only dead letters are redriven",
+        ));
     }
     put_back(step, id, delay_ms);
     cancel::answer(step, id)
@@ -31,7 +31,11 @@ pub(super) fn redrive(
 
 fn put_back(step: &mut Step<'_>, id: TaskId, delay_ms: u64) {
     let at = step.now();
-    let queue = step.task(id).expect("found dead a moment ago").queue.clone();
+    let queue = step
+        .task(id)
+        .expect("found dead a moment ago")
+        .queue
+        .clone();
     let not_before = at.plus_ms(delay_ms);
     step.record(id.shard(), Event::TaskRedriven { id, at, not_before });
     step.touch_queue(&queue);
@@ -41,7 +45,13 @@ fn put_back(step: &mut Step<'_>, id: TaskId, delay_ms: u64) {
 pub(super) fn bulk(step: &mut Step<'_>, bulk: &Bulk) -> Answer {
     let count_max = bulk.count_max.min(limits::BULK_TASKS_MAX);
     let wanted = |at: Timestamp| at < bulk.died_before;
-    let (ids, next) = scan_dead(step, &bulk.selection, bulk.after.as_ref(), count_max, &wanted);
+    let (ids, next) = scan_dead(
+        step,
+        &bulk.selection,
+        bulk.after.as_ref(),
+        count_max,
+        &wanted,
+    );
     let matched = ids.len() as u64;
     let changed = match bulk.act {
         BulkAct::Count => 0,
@@ -57,7 +67,11 @@ pub(super) fn bulk(step: &mut Step<'_>, bulk: &Bulk) -> Answer {
             matched
         }
     };
-    Answer::Bulk { matched, changed, next }
+    Answer::Bulk {
+        matched,
+        changed,
+        next,
+    }
 }
 
 fn discard(step: &mut Step<'_>, id: TaskId) {
@@ -68,9 +82,12 @@ fn discard(step: &mut Step<'_>, id: TaskId) {
 pub(super) fn cursor_of(step: &Step<'_>, id: TaskId) -> Option<Cursor> {
     let task = step.task(id)?;
     match &task.state {
-        State::Dead { at, .. } => {
-            Some(Cursor::Dead { shard: id.shard(), queue: task.queue.clone(), at: *at, id })
-        }
+        State::Dead { at, .. } => Some(Cursor::Dead {
+            shard: id.shard(),
+            queue: task.queue.clone(),
+            at: *at,
+            id,
+        }),
         State::Pending { .. } | State::Leased(_) | State::Finished(_) => None,
     }
 }

@@ -47,15 +47,27 @@ fn serve(step: &mut Step<'_>, member: Member) -> bool {
             let first = first_ready(step, sub.shard, &sub.queue, &kinds)?;
             has_room(step, member, first).then_some(index)
         };
-        (queues.iter().enumerate().filter_map(has_work).collect::<Vec<_>>(), kinds)
+        (
+            queues
+                .iter()
+                .enumerate()
+                .filter_map(has_work)
+                .collect::<Vec<_>>(),
+            kinds,
+        )
     };
     let sessions = step.sessions_mut();
     let queues = match member {
         Member::Session(id) => sessions.get_mut(id).map(|session| &mut session.queues),
-        Member::Poll(request) => sessions.polls.get_mut(&request).map(|poll| &mut poll.queues),
+        Member::Poll(request) => sessions
+            .polls
+            .get_mut(&request)
+            .map(|poll| &mut poll.queues),
     };
     let Some(queues) = queues else { return false };
-    let Some(index) = take_turn(queues, &ready) else { return false };
+    let Some(index) = take_turn(queues, &ready) else {
+        return false;
+    };
     let (queue, shard) = (queues[index].queue.clone(), queues[index].shard);
     let id = first_ready(step, shard, &queue, &kinds).expect("the queue was found to have one");
     grant(step, member, id);
@@ -67,13 +79,19 @@ fn serve(step: &mut Step<'_>, member: Member) -> bool {
 fn offer(step: &mut Step<'_>, queue: &QueueName) {
     let shard = step.shard_of(queue);
     loop {
-        let Some(first) = step.sessions().next_hungry(queue) else { return };
+        let Some(first) = step.sessions().next_hungry(queue) else {
+            return;
+        };
         if offer_to(step, shard, queue, first) {
             continue;
         }
         // The one whose turn it is cannot run what is ready: ask the others, once around.
         let others = step.sessions().hungry_of(queue);
-        if !others.into_iter().skip(1).any(|member| offer_to(step, shard, queue, member)) {
+        if !others
+            .into_iter()
+            .skip(1)
+            .any(|member| offer_to(step, shard, queue, member))
+        {
             return;
         }
     }
@@ -94,7 +112,9 @@ fn offer_to(step: &mut Step<'_>, shard: ShardId, queue: &QueueName, member: Memb
             None => return false,
         },
     };
-    let Some(id) = first_ready(step, shard, queue, kinds) else { return false };
+    let Some(id) = first_ready(step, shard, queue, kinds) else {
+        return false;
+    };
     if !has_room(step, member, id) {
         return false;
     }
@@ -111,8 +131,15 @@ fn first_ready(
     queue: &QueueName,
     kinds: &[Arc<str>],
 ) -> Option<TaskId> {
-    let paused = step.ledger(shard).queue(queue).is_none_or(|queue| queue.paused.is_some());
-    if paused { None } else { step.agenda(shard).queue(queue)?.first_ready(kinds) }
+    let paused = step
+        .ledger(shard)
+        .queue(queue)
+        .is_none_or(|queue| queue.paused.is_some());
+    if paused {
+        None
+    } else {
+        step.agenda(shard).queue(queue)?.first_ready(kinds)
+    }
 }
 
 fn has_room(step: &Step<'_>, member: Member, id: TaskId) -> bool {
@@ -120,7 +147,9 @@ fn has_room(step: &Step<'_>, member: Member, id: TaskId) -> bool {
     match member {
         Member::Session(session) => {
             let bytes = task.payload.data.len() as u64;
-            step.sessions().get(session).is_some_and(|session| session.has_room(bytes))
+            step.sessions()
+                .get(session)
+                .is_some_and(|session| session.has_room(bytes))
         }
         Member::Poll(request) => step.sessions().polls.get(&request).is_some_and(|poll| {
             poll.room > 0 && step.unary_held(&poll.info.worker) < limits::UNARY_LEASES_MAX
@@ -142,25 +171,54 @@ fn grant(step: &mut Step<'_>, member: Member, id: TaskId) {
             (Holder::Session(session), worker_of(info))
         }
         Member::Poll(request) => {
-            let info = &step.sessions().polls.get(&request).expect("it wants work").info;
+            let info = &step
+                .sessions()
+                .polls
+                .get(&request)
+                .expect("it wants work")
+                .info;
             (Holder::Unary, worker_of(info))
         }
     };
     let started = holder == Holder::Unary;
-    let event =
-        Event::LeaseGranted { id, fence, nonce, holder, worker: worker.clone(), at, started };
+    let event = Event::LeaseGranted {
+        id,
+        fence,
+        nonce,
+        holder,
+        worker: worker.clone(),
+        at,
+        started,
+    };
     step.record(shard, event);
-    let token = LeaseToken { task: id, fence, nonce };
+    let token = LeaseToken {
+        task: id,
+        fence,
+        nonce,
+    };
     match member {
         Member::Session(session) => {
-            hold(step, session, id, Held { fence, bytes, begun_at: None });
+            hold(
+                step,
+                session,
+                id,
+                Held {
+                    fence,
+                    bytes,
+                    begun_at: None,
+                },
+            );
             deliver(step, session, token);
         }
         Member::Poll(request) => {
             step.unary_hold(&worker);
             set_limits(step, id, Some(at));
             let delivery = delivery(step, token, 0);
-            let poll = step.sessions_mut().polls.get_mut(&request).expect("it wants work");
+            let poll = step
+                .sessions_mut()
+                .polls
+                .get_mut(&request)
+                .expect("it wants work");
             poll.room -= 1;
             poll.taken.push(delivery);
             let until = at.plus_ms(poll.ttl_ms);
@@ -228,7 +286,9 @@ pub(super) fn set_limits(step: &mut Step<'_>, id: TaskId, started_at: Option<Tim
     let margin_ms = step.config().hard_margin_ms;
     let earliest = super::epoch::earliest_end(step, current);
     let soft = timeouts.soft_ms.map(|ms| started_at.plus_ms(ms));
-    let hard = timeouts.hard_ms.map(|ms| started_at.plus_ms(ms).plus_ms(margin_ms).max(earliest));
+    let hard = timeouts
+        .hard_ms
+        .map(|ms| started_at.plus_ms(ms).plus_ms(margin_ms).max(earliest));
     let clocks = step.clocks_mut();
     for (alarm, at) in [(Alarm::Soft(id), soft), (Alarm::Hard(id), hard)] {
         match at {
@@ -240,7 +300,8 @@ pub(super) fn set_limits(step: &mut Step<'_>, id: TaskId, started_at: Option<Tim
 
 fn is_of_this_epoch(step: &Step<'_>, task: &Task) -> bool {
     let epoch = step.ledger(task.id.shard()).epoch();
-    task.lease().is_some_and(|lease| lease.fence == Fence::new(epoch, task.runs))
+    task.lease()
+        .is_some_and(|lease| lease.fence == Fence::new(epoch, task.runs))
 }
 
 /// Calls that got something are answered with all they got.

@@ -21,7 +21,10 @@ use super::resolve;
 /// How a run ended.
 pub(super) enum Ended<'a> {
     /// The handler completed.
-    Completed { result: Option<Payload>, label: Option<Arc<str>> },
+    Completed {
+        result: Option<Payload>,
+        label: Option<Arc<str>>,
+    },
     /// The handler dropped the task.
     Discarded,
     /// Anything that the judge decides.
@@ -41,7 +44,10 @@ pub(super) struct Extra {
 /// Ends the run that a task is leased for.
 pub(super) fn end_run(step: &mut Step<'_>, id: TaskId, ended: Ended<'_>, extra: Extra) {
     let task = step.task(id).expect("only leased tasks have a run to end");
-    let lease = task.lease().expect("only leased tasks have a run to end").clone();
+    let lease = task
+        .lease()
+        .expect("only leased tasks have a run to end")
+        .clone();
     let policy = resolve::policy(step, task);
     let mut run = record_of(step, task, &policy);
     run.note.clone_from(&extra.note);
@@ -51,19 +57,37 @@ pub(super) fn end_run(step: &mut Step<'_>, id: TaskId, ended: Ended<'_>, extra: 
     match ended {
         Ended::Completed { result, label } => {
             leaves.checkpoint = None;
-            let finished = Finish { outcome: Outcome::Succeeded, budget: None, result, label };
+            let finished = Finish {
+                outcome: Outcome::Succeeded,
+                budget: None,
+                result,
+                label,
+            };
             finish(step, id, Some(run), finished, leaves);
         }
         _ if lease.cancel_requested => {
             run.outcome = RunOutcome::Cancelled;
-            finish(step, id, Some(run), Finish::plain(Outcome::Cancelled), leaves);
+            finish(
+                step,
+                id,
+                Some(run),
+                Finish::plain(Outcome::Cancelled),
+                leaves,
+            );
         }
         Ended::Discarded => {
-            finish(step, id, Some(run), Finish::plain(Outcome::Discarded), leaves);
+            finish(
+                step,
+                id,
+                Some(run),
+                Finish::plain(Outcome::Discarded),
+                leaves,
+            );
         }
         Ended::Judged(ending) => {
             run.failure = failure_of(&ending).map(Failure::for_history);
             let verdict = judge(step, id, &policy, &ending, leaves.max_attempts);
+            leaves.rule_counted = verdict.counted_rule(&policy);
             follow(step, id, run, verdict, leaves);
         }
     }
@@ -99,8 +123,8 @@ fn judge(
     let now = step.now();
     let mut verdict = retry::decide(policy, &spent, ending, now, &mut || step.draw());
     if task.runs == limits::RUNS_MAX && matches!(verdict.next, Next::Retry { .. }) {
-        // The fence has no number for another run.
-        verdict.next = Next::Dead(DeadReason::DeferralsExhausted);
+        // Redrives refresh every budget, but the fence has no number for another run.
+        verdict.next = Next::Dead(DeadReason::AttemptsExhausted);
     }
     verdict
 }
@@ -118,32 +142,62 @@ fn follow(
     run.rule.clone_from(&verdict.rule);
     match verdict.next {
         Next::Retry { base_ms, delay_ms } => {
-            run.delay = Some(Delay { base_ms, drawn_ms: delay_ms });
-            leaves.rule_counted = verdict.rule;
+            run.delay = Some(Delay {
+                base_ms,
+                drawn_ms: delay_ms,
+            });
             if budget != Budget::Deferral {
                 leaves.delay_ms = Some(delay_ms);
             }
             let not_before = at.plus_ms(delay_ms);
             let (run, leaves) = (Box::new(run), Box::new(leaves));
-            step.record(id.shard(), Event::RetryScheduled { id, run, budget, not_before, leaves });
+            step.record(
+                id.shard(),
+                Event::RetryScheduled {
+                    id,
+                    run,
+                    budget,
+                    not_before,
+                    leaves,
+                },
+            );
             let queue = step.task(id).expect("recorded a moment ago").queue.clone();
             step.touch_queue(&queue);
         }
         Next::Dead(reason) => match route_of(step, id) {
             Some(target) => {
                 super::transfer::route(step, id, &target, leaves.failure.as_ref());
-                let finished = Finish { budget: Some(budget), ..Finish::plain(Outcome::Routed) };
+                let finished = Finish {
+                    budget: Some(budget),
+                    ..Finish::plain(Outcome::Routed)
+                };
                 finish(step, id, Some(run), finished, leaves);
             }
             None => {
                 let (run, leaves) = (Box::new(run), Box::new(leaves));
-                step.record(id.shard(), Event::TaskDied { id, run, budget, reason, at, leaves });
+                step.record(
+                    id.shard(),
+                    Event::TaskDied {
+                        id,
+                        run,
+                        budget,
+                        reason,
+                        at,
+                        leaves,
+                    },
+                );
             }
         },
         Next::Fail | Next::Discard => {
-            let outcome =
-                if verdict.next == Next::Fail { Outcome::Failed } else { Outcome::Discarded };
-            let finished = Finish { budget: Some(budget), ..Finish::plain(outcome) };
+            let outcome = if verdict.next == Next::Fail {
+                Outcome::Failed
+            } else {
+                Outcome::Discarded
+            };
+            let finished = Finish {
+                budget: Some(budget),
+                ..Finish::plain(outcome)
+            };
             finish(step, id, Some(run), finished, leaves);
         }
     }
@@ -167,22 +221,39 @@ struct Finish {
 
 impl Finish {
     const fn plain(outcome: Outcome) -> Self {
-        Self { outcome, budget: None, result: None, label: None }
+        Self {
+            outcome,
+            budget: None,
+            result: None,
+            label: None,
+        }
     }
 }
 
-fn finish(
-    step: &mut Step<'_>,
-    id: TaskId,
-    run: Option<RunRecord>,
-    finish: Finish,
-    leaves: Leaves,
-) {
-    let Finish { outcome, budget, result, label } = finish;
+fn finish(step: &mut Step<'_>, id: TaskId, run: Option<RunRecord>, finish: Finish, leaves: Leaves) {
+    let Finish {
+        outcome,
+        budget,
+        result,
+        label,
+    } = finish;
     let (run, leaves, at) = (run.map(Box::new), Box::new(leaves), step.now());
-    let event = Event::TaskFinished { id, run, budget, outcome, at, result, label, leaves };
+    let event = Event::TaskFinished {
+        id,
+        run,
+        budget,
+        outcome,
+        at,
+        result,
+        label,
+        leaves,
+    };
     step.record(id.shard(), event);
-    let queue = step.task(id).expect("finished tasks are kept").queue.clone();
+    let queue = step
+        .task(id)
+        .expect("finished tasks are kept")
+        .queue
+        .clone();
     step.crowd(&queue);
 }
 
@@ -277,8 +348,15 @@ fn tell_waiting(step: &mut Step<'_>, id: TaskId) {
     }
     let view = resolve::view(step, task);
     for request in step.take_waits(id) {
-        step.clocks_mut().clear(crate::engine::clocks::Alarm::Wait(request));
-        step.reply(request, Ok(Answer::Waited { ended: true, task: Box::new(view.clone()) }));
+        step.clocks_mut()
+            .clear(crate::engine::clocks::Alarm::Wait(request));
+        step.reply(
+            request,
+            Ok(Answer::Waited {
+                ended: true,
+                task: Box::new(view.clone()),
+            }),
+        );
     }
 }
 
@@ -287,7 +365,9 @@ pub(super) fn side_of_continuation(task: &Task, failure: Option<&Failure>) -> Si
     let side = task.side.as_deref();
     Side {
         labels: side.map(|side| side.labels.clone()).unwrap_or_default(),
-        last_failure: failure.cloned().or_else(|| side.and_then(|s| s.last_failure.clone())),
+        last_failure: failure
+            .cloned()
+            .or_else(|| side.and_then(|s| s.last_failure.clone())),
         checkpoint: side.and_then(|side| side.checkpoint.clone()),
         origin: Some(task.id),
         hops: side.map_or(0, |side| side.hops) + 1,

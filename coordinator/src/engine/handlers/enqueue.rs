@@ -26,13 +26,19 @@ fn enqueue(step: &mut Step<'_>, new: NewTask) -> Result<TaskId, Rejection> {
     let used_bytes = step.bytes();
     let limit_bytes = step.config().memory_bytes_max;
     if used_bytes.saturating_add(new.payload.data.len() as u64) > limit_bytes / 10 * 8 {
-        return Err(Rejection::MemoryFull { used_bytes, limit_bytes });
+        return Err(Rejection::MemoryFull {
+            used_bytes,
+            limit_bytes,
+        });
     }
     let shard = step.shard_of(&new.queue);
     let index = step.agenda(shard).queue(&new.queue);
     if index.is_some_and(|index| !index.has_room_for_kind(&new.kind, limits::KINDS_MAX)) {
         let limit = limits::KINDS_MAX as u64;
-        return Err(Rejection::LimitReached { what: "kinds of ready tasks in the queue", limit });
+        return Err(Rejection::LimitReached {
+            what: "kinds of ready tasks in the queue",
+            limit,
+        });
     }
     ensure_queue(step, shard, &new.queue)?;
     let id = step.new_task_id(shard);
@@ -54,7 +60,10 @@ pub(super) fn ensure_queue(
     }
     if step.ledger(shard).queue_count() >= limits::QUEUES_PER_SHARD_MAX {
         let limit = limits::QUEUES_PER_SHARD_MAX as u64;
-        return Err(Rejection::LimitReached { what: "queues of this shard", limit });
+        return Err(Rejection::LimitReached {
+            what: "queues of this shard",
+            limit,
+        });
     }
     create_queue(step, shard, queue);
     Ok(())
@@ -63,7 +72,11 @@ pub(super) fn ensure_queue(
 /// Makes a queue that is new, whatever the limit.
 pub(super) fn create_queue(step: &mut Step<'_>, shard: ShardId, queue: &QueueName) {
     let settings = QueueSettings::default();
-    let event = Event::QueueConfigured { queue: queue.clone(), settings, revision: 0 };
+    let event = Event::QueueConfigured {
+        queue: queue.clone(),
+        settings,
+        revision: 0,
+    };
     step.record(shard, event);
 }
 
@@ -81,7 +94,10 @@ fn make(step: &Step<'_>, shard: ShardId, id: TaskId, new: NewTask) -> Task {
     let side = if new.labels.is_empty() {
         None
     } else {
-        Some(Box::new(Side { labels: new.labels, ..Side::default() }))
+        Some(Box::new(Side {
+            labels: new.labels,
+            ..Side::default()
+        }))
     };
     Task {
         id,
@@ -92,7 +108,9 @@ fn make(step: &Step<'_>, shard: ShardId, id: TaskId, new: NewTask) -> Task {
         enqueue_seq: step.ledger(shard).last_seq() + 1,
         enqueued_at: now,
         budget_since: now,
-        state: State::Pending { not_before: instant(now, new.start) },
+        state: State::Pending {
+            not_before: instant(now, new.start),
+        },
         runs: 0,
         failures: 0,
         crashes: 0,

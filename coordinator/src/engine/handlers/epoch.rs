@@ -33,7 +33,11 @@ pub(in crate::engine) fn begin(step: &mut Step<'_>, epoch: u64) {
         for queue in queues {
             step.touch_queue(&queue);
         }
-        let targets: Vec<_> = step.ledger(shard).outgoing().map(|(target, _)| target).collect();
+        let targets: Vec<_> = step
+            .ledger(shard)
+            .outgoing()
+            .map(|(target, _)| target)
+            .collect();
         for target in targets {
             super::transfer::send_from_start(step, shard, target);
         }
@@ -61,7 +65,11 @@ fn resume_lease(step: &mut Step<'_>, id: TaskId) {
 }
 
 fn held_of(task: &Task, lease: &Lease) -> Held {
-    Held { fence: lease.fence, bytes: task.payload.data.len() as u64, begun_at: None }
+    Held {
+        fence: lease.fence,
+        bytes: task.payload.data.len() as u64,
+        begun_at: None,
+    }
 }
 
 fn hold(step: &mut Step<'_>, id: SessionId, task: TaskId, lease: &Lease, held: Held) {

@@ -26,12 +26,18 @@ pub(super) fn lease_tasks(
     }
     if step.wait_count() >= limits::WAITS_MAX {
         let limit = limits::WAITS_MAX as u64;
-        return Some(Err(Rejection::LimitReached { what: "waiting calls", limit }));
+        return Some(Err(Rejection::LimitReached {
+            what: "waiting calls",
+            limit,
+        }));
     }
     let free = limits::UNARY_LEASES_MAX - step.unary_held(&lease.worker.worker);
     if free == 0 {
         let limit = limits::UNARY_LEASES_MAX as u64;
-        return Some(Err(Rejection::LimitReached { what: "leases of this worker", limit }));
+        return Some(Err(Rejection::LimitReached {
+            what: "leases of this worker",
+            limit,
+        }));
     }
     let queues = Subscription::of(&lease.worker, step.config().shard_count);
     let poll = Poll {
@@ -67,9 +73,15 @@ pub(super) fn extend(step: &mut Step<'_>, tokens: &[Option<LeaseToken>], ttl_ms:
         match lease {
             Some((task, cancel_requested)) => {
                 step.clocks_mut().set(Alarm::Life(task), until);
-                Extension { held: true, cancel_requested }
+                Extension {
+                    held: true,
+                    cancel_requested,
+                }
             }
-            None => Extension { held: false, cancel_requested: false },
+            None => Extension {
+                held: false,
+                cancel_requested: false,
+            },
         }
     };
     Answer::Extended(tokens.iter().map(extend).collect())

@@ -67,13 +67,29 @@ fn call_now(
         Call::ListWorkers { namespace, queue } => {
             Ok(query::list_workers(step, &namespace, queue.as_ref()))
         }
-        Call::DrainWorkers { namespace, workers, reason, deadline_ms } => {
-            Ok(session::drain(step, &namespace, &workers, &reason, deadline_ms))
-        }
+        Call::DrainWorkers {
+            namespace,
+            workers,
+            reason,
+            deadline_ms,
+        } => Ok(session::drain(
+            step,
+            &namespace,
+            &workers,
+            &reason,
+            deadline_ms,
+        )),
         Call::GetQueue(queue) => query::get_queue(step, &queue),
-        Call::ListQueues { namespace, after, count_max } => {
-            Ok(query::list_queues(step, &namespace, after.as_ref(), count_max))
-        }
+        Call::ListQueues {
+            namespace,
+            after,
+            count_max,
+        } => Ok(query::list_queues(
+            step,
+            &namespace,
+            after.as_ref(),
+            count_max,
+        )),
         Call::ConfigureQueue { queue, change } => queue::configure(step, &queue, change),
         Call::PauseQueue { queue, reason } => queue::pause(step, &queue, &reason),
         Call::ResumeQueue(queue) => queue::resume(step, &queue),
@@ -106,7 +122,9 @@ fn forget_beyond_history(step: &mut Step<'_>) {
     for queue in step.take_crowded() {
         let shard = step.shard_of(&queue);
         let keep = step.config().finished_per_queue_max;
-        let Some(index) = step.agenda(shard).queue(&queue) else { continue };
+        let Some(index) = step.agenda(shard).queue(&queue) else {
+            continue;
+        };
         if index.finished_count() < keep + limits::FINISHED_SLACK_MAX {
             continue;
         }

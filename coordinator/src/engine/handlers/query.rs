@@ -25,7 +25,13 @@ pub(super) fn get_task(step: &Step<'_>, id: TaskId) -> Result<Answer, Rejection>
 pub(super) fn list_tasks(step: &Step<'_>, list: &ListTasks) -> Answer {
     let count_max = list.count_max.min(limits::PAGE_SIZE_MAX);
     let (ids, next) = if list.dead_only {
-        scan_dead(step, &list.selection, list.after.as_ref(), count_max, &|_| true)
+        scan_dead(
+            step,
+            &list.selection,
+            list.after.as_ref(),
+            count_max,
+            &|_| true,
+        )
     } else {
         scan_tasks(step, &list.selection, list.after.as_ref(), count_max)
     };
@@ -34,7 +40,10 @@ pub(super) fn list_tasks(step: &Step<'_>, list: &ListTasks) -> Answer {
         trim(&mut view.task);
         Some(view)
     };
-    Answer::Page { tasks: ids.iter().filter_map(view).collect(), next }
+    Answer::Page {
+        tasks: ids.iter().filter_map(view).collect(),
+        next,
+    }
 }
 
 /// Lists carry no payloads, results, checkpoints, stacks and histories.
@@ -64,9 +73,12 @@ fn scan_tasks(
         None => TaskId::MIN,
     };
     let only = selection.queue.as_ref().map(|queue| step.shard_of(queue));
-    let shards = step.shard_ids().filter(|shard| only.is_none_or(|only| only == *shard));
-    let mut scans: Vec<_> =
-        shards.map(|shard| step.ledger(shard).tasks_after(from).peekable()).collect();
+    let shards = step
+        .shard_ids()
+        .filter(|shard| only.is_none_or(|only| only == *shard));
+    let mut scans: Vec<_> = shards
+        .map(|shard| step.ledger(shard).tasks_after(from).peekable())
+        .collect();
     let mut found = Vec::new();
     let mut last = None;
     for _ in 0..limits::SCAN_ENTRIES_MAX {
@@ -75,9 +87,14 @@ fn scan_tasks(
             .enumerate()
             .filter_map(|(index, scan)| scan.peek().map(|task| (task.id, index)))
             .min();
-        let Some((id, index)) = next else { return (found, None) };
+        let Some((id, index)) = next else {
+            return (found, None);
+        };
         let task = scans[index].next().expect("peeked");
-        last = Some(Cursor::Task { shard: id.shard(), id });
+        last = Some(Cursor::Task {
+            shard: id.shard(),
+            id,
+        });
         if selects(step, selection, task) {
             found.push(id);
             if found.len() == count_max {
@@ -89,7 +106,10 @@ fn scan_tasks(
 }
 
 fn selects(step: &Step<'_>, selection: &Selection, task: &Task) -> bool {
-    let queue = selection.queue.as_ref().is_none_or(|queue| *queue == task.queue);
+    let queue = selection
+        .queue
+        .as_ref()
+        .is_none_or(|queue| *queue == task.queue);
     queue
         && task.queue.namespace() == &*selection.namespace
         && selection.filter.matches(task, step.now())
@@ -108,7 +128,9 @@ pub(super) fn scan_dead(
     let mut last = None;
     for shard in step.shard_ids() {
         for (queue, index) in step.agenda(shard).queues() {
-            let Some(from) = place_in(after, shard, queue) else { continue };
+            let Some(from) = place_in(after, shard, queue) else {
+                continue;
+            };
             let other = selection.queue.as_ref().is_some_and(|only| only != queue);
             if other || queue.namespace() != &*selection.namespace {
                 continue;
@@ -131,13 +153,22 @@ pub(super) fn scan_dead(
 
 /// Where a scan goes on within a queue: `None` where the queue lies before the cursor,
 /// `Some(None)` at its beginning.
-#[expect(clippy::option_option, reason = "skip, from the start, or from a place")]
+#[expect(
+    clippy::option_option,
+    reason = "skip, from the start, or from a place"
+)]
 fn place_in(
     after: Option<&Cursor>,
     shard: ShardId,
     queue: &QueueName,
 ) -> Option<Option<(Timestamp, TaskId)>> {
-    let Some(Cursor::Dead { shard: at_shard, queue: at_queue, at, id }) = after else {
+    let Some(Cursor::Dead {
+        shard: at_shard,
+        queue: at_queue,
+        at,
+        id,
+    }) = after
+    else {
         return Some(None);
     };
     match (shard, queue).cmp(&(*at_shard, at_queue)) {
@@ -154,7 +185,9 @@ pub(super) fn wait_task(
     id: TaskId,
     timeout_ms: u64,
 ) -> Option<Result<Answer, Rejection>> {
-    let Some(task) = step.task(id) else { return Some(Err(Rejection::TaskNotFound(id))) };
+    let Some(task) = step.task(id) else {
+        return Some(Err(Rejection::TaskNotFound(id)));
+    };
     let ended = matches!(task.state, State::Dead { .. } | State::Finished(_));
     if ended || timeout_ms == 0 || step.shutting_down() {
         let task = Box::new(resolve::view(step, task));
@@ -162,7 +195,10 @@ pub(super) fn wait_task(
     }
     if step.wait_count() >= limits::WAITS_MAX {
         let limit = limits::WAITS_MAX as u64;
-        return Some(Err(Rejection::LimitReached { what: "waiting calls", limit }));
+        return Some(Err(Rejection::LimitReached {
+            what: "waiting calls",
+            limit,
+        }));
     }
     step.wait_for(id, request);
     let until = step.now().plus_ms(timeout_ms);
@@ -173,7 +209,9 @@ pub(super) fn wait_task(
 /// A wait is over before the task's end.
 pub(super) fn end_wait(step: &mut Step<'_>, request: RequestId) {
     step.clocks_mut().clear(Alarm::Wait(request));
-    let Some(id) = step.stop_waiting(request) else { return };
+    let Some(id) = step.stop_waiting(request) else {
+        return;
+    };
     let reply = match step.task(id) {
         Some(task) => {
             let task = Box::new(resolve::view(step, task));
@@ -195,7 +233,10 @@ pub(super) fn get_queue(step: &Step<'_>, name: &QueueName) -> Result<Answer, Rej
 fn view_of(step: &Step<'_>, shard: ShardId, queue: &Queue) -> QueueView {
     let index = step.agenda(shard).queue(&queue.name);
     let counts = index.map_or_else(Counts::default, |index| index.counts());
-    QueueView { queue: queue.clone(), counts }
+    QueueView {
+        queue: queue.clone(),
+        counts,
+    }
 }
 
 /// Queues of a namespace in the order of their names.
@@ -211,31 +252,38 @@ pub(super) fn list_queues(
         let queues = step.ledger(shard).queues().filter(|queue| {
             queue.name.namespace() == namespace && after.is_none_or(|after| queue.name > *after)
         });
-        names.extend(queues.take(count_max + 1).map(|queue| (queue.name.clone(), shard)));
+        names.extend(
+            queues
+                .take(count_max + 1)
+                .map(|queue| (queue.name.clone(), shard)),
+        );
     }
     names.sort();
     let more = names.len() > count_max;
     names.truncate(count_max);
     let view = |(name, shard): &(QueueName, ShardId)| {
-        let queue = step.ledger(*shard).queue(name).expect("listed a moment ago");
+        let queue = step
+            .ledger(*shard)
+            .queue(name)
+            .expect("listed a moment ago");
         view_of(step, *shard, queue)
     };
-    Answer::Queues { queues: names.iter().map(view).collect(), more }
+    Answer::Queues {
+        queues: names.iter().map(view).collect(),
+        more,
+    }
 }
 
 /// The workers known.
-pub(super) fn list_workers(
-    step: &Step<'_>,
-    namespace: &str,
-    queue: Option<&QueueName>,
-) -> Answer {
+pub(super) fn list_workers(step: &Step<'_>, namespace: &str, queue: Option<&QueueName>) -> Answer {
     let (now, lateness) = (step.now(), step.sessions().lateness_ms);
     let serves = |info: &crate::engine::command::WorkerInfo| {
         queue.is_none_or(|queue| info.queues.iter().any(|(served, _)| served == queue))
     };
-    let wanted = step.sessions().iter().filter(|session| {
-        &*session.info.namespace == namespace && serves(&session.info)
-    });
+    let wanted = step
+        .sessions()
+        .iter()
+        .filter(|session| &*session.info.namespace == namespace && serves(&session.info));
     let mut workers: Vec<WorkerView> = wanted
         .take(limits::WORKERS_LISTED_MAX)
         .map(|session| WorkerView {

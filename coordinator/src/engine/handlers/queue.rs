@@ -47,7 +47,14 @@ pub(super) fn configure(
         settings.dead_letter_queue = target;
     }
     let queue_name = queue.clone();
-    step.record(shard, Event::QueueConfigured { queue: queue_name, settings, revision });
+    step.record(
+        shard,
+        Event::QueueConfigured {
+            queue: queue_name,
+            settings,
+            revision,
+        },
+    );
     query::get_queue(step, queue)
 }
 
@@ -60,10 +67,22 @@ pub(super) fn pause(
     let shard = step.shard_of(queue);
     ensure_queue(step, shard, queue)?;
     let known: &Queue = step.ledger(shard).queue(queue).expect("made above");
-    let at = known.paused.as_ref().map_or_else(|| step.now(), |pause| pause.at);
-    let pause = Pause { at, reason: reason.into() };
+    let at = known
+        .paused
+        .as_ref()
+        .map_or_else(|| step.now(), |pause| pause.at);
+    let pause = Pause {
+        at,
+        reason: reason.into(),
+    };
     if known.paused.as_ref() != Some(&pause) {
-        step.record(shard, Event::QueuePaused { queue: queue.clone(), pause });
+        step.record(
+            shard,
+            Event::QueuePaused {
+                queue: queue.clone(),
+                pause,
+            },
+        );
     }
     query::get_queue(step, queue)
 }
@@ -74,7 +93,12 @@ pub(super) fn resume(step: &mut Step<'_>, queue: &QueueName) -> Result<Answer, R
     let known = step.ledger(shard).queue(queue);
     let known = known.ok_or_else(|| Rejection::QueueNotFound(queue.clone()))?;
     if known.paused.is_some() {
-        step.record(shard, Event::QueueResumed { queue: queue.clone() });
+        step.record(
+            shard,
+            Event::QueueResumed {
+                queue: queue.clone(),
+            },
+        );
         step.touch_queue(queue);
     }
     query::get_queue(step, queue)

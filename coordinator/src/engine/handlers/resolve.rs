@@ -13,8 +13,14 @@ use crate::engine::step::Step;
 pub(super) fn policy(step: &Step<'_>, task: &Task) -> Arc<Policy> {
     let queue = step.ledger(task.id.shard()).queue(&task.queue);
     let of_queue = || queue.and_then(|queue| queue.settings.policy.as_ref());
-    let policy = task.policy.as_ref().or_else(of_queue).map(PolicyRef::policy);
-    policy.unwrap_or_else(|| &step.config().default_policy).clone()
+    let policy = task
+        .policy
+        .as_ref()
+        .or_else(of_queue)
+        .map(PolicyRef::policy);
+    policy
+        .unwrap_or_else(|| &step.config().default_policy)
+        .clone()
 }
 
 /// The limits of a task's next run: its own or its queue's, grown by the timeouts it has hit.
@@ -23,7 +29,10 @@ pub(super) fn timeouts(step: &Step<'_>, task: &Task, policy: &Policy) -> Timeout
     let of_queue = || queue.and_then(|queue| queue.settings.timeouts);
     let timeouts = task.timeouts.or_else(of_queue).unwrap_or_default();
     let grown = |first| retry::grown_timeout_ms(policy, first, task.timeouts_hit);
-    Timeouts { soft_ms: timeouts.soft_ms.map(grown), hard_ms: timeouts.hard_ms.map(grown) }
+    Timeouts {
+        soft_ms: timeouts.soft_ms.map(grown),
+        hard_ms: timeouts.hard_ms.map(grown),
+    }
 }
 
 /// The attempts that end a task; 0 means unlimited.

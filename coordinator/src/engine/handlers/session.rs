@@ -26,13 +26,21 @@ pub(super) fn hello(step: &mut Step<'_>, link: LinkId, hello: Hello) {
         return;
     }
     if step.shutting_down() {
-        step.emit(Effect::CloseLink { link, why: Some(Rejection::ShuttingDown) });
+        step.emit(Effect::CloseLink {
+            link,
+            why: Some(Rejection::ShuttingDown),
+        });
         return;
     }
-    let known = hello.session.filter(|id| step.sessions().get(*id).is_some_and(|s| !s.lost));
+    let known = hello
+        .session
+        .filter(|id| step.sessions().get(*id).is_some_and(|s| !s.lost));
     if known.is_none() && step.sessions().len() >= limits::SESSIONS_MAX {
         let limit = limits::SESSIONS_MAX as u64;
-        let why = Some(Rejection::LimitReached { what: "worker sessions", limit });
+        let why = Some(Rejection::LimitReached {
+            what: "worker sessions",
+            limit,
+        });
         step.emit(Effect::CloseLink { link, why });
         return;
     }
@@ -90,13 +98,29 @@ fn reconcile(step: &mut Step<'_>, id: SessionId, listed: &[LeaseToken]) -> Vec<L
         held.is_some_and(|held| held.fence == token.fence)
             && step.task(token.task).and_then(Task::token) == Some(*token)
     };
-    let lost = listed.iter().filter(|token| !holds(token)).copied().collect();
-    let kept: std::collections::BTreeSet<TaskId> =
-        listed.iter().filter(|token| holds(token)).map(|token| token.task).collect();
-    let never_arrived: Vec<TaskId> =
-        session.held.keys().filter(|task| !kept.contains(task)).copied().collect();
+    let lost = listed
+        .iter()
+        .filter(|token| !holds(token))
+        .copied()
+        .collect();
+    let kept: std::collections::BTreeSet<TaskId> = listed
+        .iter()
+        .filter(|token| holds(token))
+        .map(|token| token.task)
+        .collect();
+    let never_arrived: Vec<TaskId> = session
+        .held
+        .keys()
+        .filter(|task| !kept.contains(task))
+        .copied()
+        .collect();
     for task in never_arrived {
-        end_run(step, task, Ended::Judged(Ending::Released), Extra::default());
+        end_run(
+            step,
+            task,
+            Ended::Judged(Ending::Released),
+            Extra::default(),
+        );
     }
     lost
 }
@@ -108,7 +132,9 @@ fn tell_again(step: &mut Step<'_>, id: SessionId) {
     let drain = session.drain_asked;
     let held: Vec<TaskId> = session.held.keys().copied().collect();
     for task in held {
-        let Some(task) = step.task(task) else { continue };
+        let Some(task) = step.task(task) else {
+            continue;
+        };
         let (token, lease) = (task.token(), task.lease());
         if let (Some(token), Some(true)) = (token, lease.map(|lease| lease.cancel_requested)) {
             step.tell_cancel(id, token, (CancelReason::Requested, ""), None);
@@ -116,19 +142,30 @@ fn tell_again(step: &mut Step<'_>, id: SessionId) {
     }
     if drain {
         let reason = "an operator asked for it".into();
-        step.tell(link, ToWorker::Drain { reason, deadline_ms: None });
+        step.tell(
+            link,
+            ToWorker::Drain {
+                reason,
+                deadline_ms: None,
+            },
+        );
     }
 }
 
 /// A message came on a stream without a session.
 pub(super) fn refuse_stranger(step: &mut Step<'_>, link: LinkId) {
-    step.emit(Effect::CloseLink { link, why: Some(Rejection::HelloExpected) });
+    step.emit(Effect::CloseLink {
+        link,
+        why: Some(Rejection::HelloExpected),
+    });
 }
 
 /// A message came: the session lives.
 pub(super) fn heard(step: &mut Step<'_>, id: SessionId) {
     let (now, lateness) = (step.now(), step.sessions().lateness_ms);
-    let Some(session) = step.sessions_mut().get_mut(id) else { return };
+    let Some(session) = step.sessions_mut().get_mut(id) else {
+        return;
+    };
     let was_suspect = session.suspect;
     session.heard(now, lateness);
     if was_suspect {
@@ -138,7 +175,10 @@ pub(super) fn heard(step: &mut Step<'_>, id: SessionId) {
 
 /// The session's capacity is replaced.
 pub(super) fn capacity(step: &mut Step<'_>, id: SessionId, capacity: Capacity) {
-    let session = step.sessions_mut().get_mut(id).expect("the link has a session");
+    let session = step
+        .sessions_mut()
+        .get_mut(id)
+        .expect("the link has a session");
     session.capacity = capacity;
     step.touch_member(Member::Session(id));
 }
@@ -147,7 +187,10 @@ pub(super) fn capacity(step: &mut Step<'_>, id: SessionId, capacity: Capacity) {
 pub(super) fn receipt(step: &mut Step<'_>, id: SessionId, through: u64, buffered: &[u64]) {
     let now = step.now();
     let buffered: std::collections::BTreeSet<u64> = buffered.iter().copied().collect();
-    let session = step.sessions_mut().get_mut(id).expect("the link has a session");
+    let session = step
+        .sessions_mut()
+        .get_mut(id)
+        .expect("the link has a session");
     let Some(link) = session.link else { return };
     if through > session.sequence {
         let problem = format!(
@@ -155,7 +198,10 @@ pub(super) fn receipt(step: &mut Step<'_>, id: SessionId, through: u64, buffered
             session.sequence
         );
         let field = "receipt.received_through".to_owned();
-        step.tell(link, ToWorker::Refused(Rejection::Invalid { field, problem }));
+        step.tell(
+            link,
+            ToWorker::Refused(Rejection::Invalid { field, problem }),
+        );
         return;
     }
     session.received_through = session.received_through.max(through);
@@ -166,7 +212,10 @@ pub(super) fn receipt(step: &mut Step<'_>, id: SessionId, through: u64, buffered
         .map(|(sequence, task)| (*sequence, *task))
         .collect();
     for (sequence, task) in begun {
-        let session = step.sessions_mut().get_mut(id).expect("the link has a session");
+        let session = step
+            .sessions_mut()
+            .get_mut(id)
+            .expect("the link has a session");
         session.undelivered.remove(&sequence);
         if let Some(held) = session.held.get_mut(&task) {
             held.begun_at = Some(now);
@@ -179,13 +228,22 @@ pub(super) fn receipt(step: &mut Step<'_>, id: SessionId, through: u64, buffered
 pub(super) fn record_begun(step: &mut Step<'_>) {
     use crate::engine::ledger::task::Holder;
     for id in step.take_begun() {
-        let Some(lease) = step.task(id).and_then(Task::lease) else { continue };
-        let Holder::Session(session) = lease.holder else { continue };
+        let Some(lease) = step.task(id).and_then(Task::lease) else {
+            continue;
+        };
+        let Holder::Session(session) = lease.holder else {
+            continue;
+        };
         if lease.started_at.is_some() {
             continue;
         }
-        let held = step.sessions().get(session).and_then(|session| session.held.get(&id));
-        let Some(at) = held.and_then(|held| held.begun_at) else { continue };
+        let held = step
+            .sessions()
+            .get(session)
+            .and_then(|session| session.held.get(&id));
+        let Some(at) = held.and_then(|held| held.begun_at) else {
+            continue;
+        };
         step.record(id.shard(), Event::LeaseStarted { id, at });
         super::dispatch::set_limits(step, id, Some(at));
     }
@@ -202,7 +260,12 @@ pub(super) fn goodbye(step: &mut Step<'_>, id: SessionId) {
     let session = step.sessions().get(id).expect("the link has a session");
     let held: Vec<TaskId> = session.held.keys().copied().collect();
     for task in held {
-        end_run(step, task, Ended::Judged(Ending::Released), Extra::default());
+        end_run(
+            step,
+            task,
+            Ended::Judged(Ending::Released),
+            Extra::default(),
+        );
     }
     if let Some(link) = step.sessions_mut().remove(id) {
         step.emit(Effect::CloseLink { link, why: None });
@@ -211,7 +274,9 @@ pub(super) fn goodbye(step: &mut Step<'_>, id: SessionId) {
 
 /// A stream broke: its leases wait for the session to come back.
 pub(super) fn link_closed(step: &mut Step<'_>, link: LinkId) {
-    let Some(id) = step.sessions().of_link(link) else { return };
+    let Some(id) = step.sessions().of_link(link) else {
+        return;
+    };
     step.sessions_mut().detach(id);
     schedule(step, id);
 }
@@ -235,10 +300,19 @@ pub(super) fn drain(
         .collect();
     let mut drained = Vec::new();
     for (id, link, worker) in found {
-        step.sessions_mut().get_mut(id).expect("found a moment ago").drain_asked = true;
+        step.sessions_mut()
+            .get_mut(id)
+            .expect("found a moment ago")
+            .drain_asked = true;
         step.sessions_mut().refresh(Member::Session(id));
         if let Some(link) = link {
-            step.tell(link, ToWorker::Drain { reason: reason.clone(), deadline_ms });
+            step.tell(
+                link,
+                ToWorker::Drain {
+                    reason: reason.clone(),
+                    deadline_ms,
+                },
+            );
         }
         drained.push(worker);
     }
@@ -254,7 +328,9 @@ pub(super) fn wake_due(step: &mut Step<'_>) {
     let now = step.now();
     let mut left = LEASES_ENDED_MAX;
     while left > 0 {
-        let Some(id) = step.sessions().due(now) else { return };
+        let Some(id) = step.sessions().due(now) else {
+            return;
+        };
         left = left.saturating_sub(wake(step, id, left));
     }
 }
@@ -266,8 +342,16 @@ fn wake(step: &mut Step<'_>, id: SessionId, leases_max: usize) -> usize {
     let session = step.sessions().get(id).expect("only known sessions wake");
     let silence = session.silence_ms(now, lateness);
     let idle = session.held.is_empty() && session.link.is_some();
-    let suspect_ms = if idle { config.idle_suspect_ms() } else { config.suspect_ms() };
-    let lost_ms = if idle { suspect_ms + config.grace_ms } else { config.grace_ms };
+    let suspect_ms = if idle {
+        config.idle_suspect_ms()
+    } else {
+        config.suspect_ms()
+    };
+    let lost_ms = if idle {
+        suspect_ms + config.grace_ms
+    } else {
+        config.grace_ms
+    };
     if session.lost || silence >= lost_ms {
         return give_up(step, id, leases_max);
     }
@@ -306,7 +390,9 @@ fn schedule(step: &mut Step<'_>, id: SessionId) {
     let config = step.config();
     let (suspect_busy, suspect_idle) = (config.suspect_ms(), config.idle_suspect_ms());
     let grace = config.grace_ms;
-    let Some(session) = step.sessions().get(id) else { return };
+    let Some(session) = step.sessions().get(id) else {
+        return;
+    };
     let silence = session.silence_ms(now, lateness);
     let in_ms = |limit: u64| now.plus_ms(limit.saturating_sub(silence).max(1));
     let idle = session.held.is_empty() && session.link.is_some();
@@ -336,11 +422,21 @@ fn give_up(step: &mut Step<'_>, id: SessionId, leases_max: usize) -> usize {
     for task in held {
         let begun = {
             let session = step.sessions().get(id).expect("looked at");
-            let begun = session.held.get(&task).is_some_and(|held| held.begun_at.is_some());
-            begun || step.task(task).and_then(Task::lease).is_some_and(|l| l.started_at.is_some())
+            let begun = session
+                .held
+                .get(&task)
+                .is_some_and(|held| held.begun_at.is_some());
+            begun
+                || step
+                    .task(task)
+                    .and_then(Task::lease)
+                    .is_some_and(|l| l.started_at.is_some())
         };
-        let ending =
-            if begun { Ending::Crashed { failure: &failure } } else { Ending::Unstarted };
+        let ending = if begun {
+            Ending::Crashed { failure: &failure }
+        } else {
+            Ending::Unstarted
+        };
         end_run(step, task, Ended::Judged(ending), Extra::default());
     }
     if more {
@@ -354,7 +450,11 @@ fn give_up(step: &mut Step<'_>, id: SessionId, leases_max: usize) -> usize {
 /// The process goes down: nothing more is granted, streams are sent away, waits are answered.
 pub(super) fn shut_down(step: &mut Step<'_>) {
     step.shut_down();
-    let links: Vec<LinkId> = step.sessions().iter().filter_map(|session| session.link).collect();
+    let links: Vec<LinkId> = step
+        .sessions()
+        .iter()
+        .filter_map(|session| session.link)
+        .collect();
     for link in links {
         let reason = "the coordinator is shutting down".into();
         let after_ms = step.config().ping_ms / 5;

@@ -24,7 +24,10 @@ pub(super) fn reports(
     from: Option<SessionId>,
     reports: Vec<Report>,
 ) -> Vec<ReportAck> {
-    reports.into_iter().map(|report| settle(step, from, report)).collect()
+    reports
+        .into_iter()
+        .map(|report| settle(step, from, report))
+        .collect()
 }
 
 fn settle(step: &mut Step<'_>, from: Option<SessionId>, report: Report) -> ReportAck {
@@ -34,13 +37,23 @@ fn settle(step: &mut Step<'_>, from: Option<SessionId>, report: Report) -> Repor
         Err(malformed) => {
             let (field, problem) = (malformed.field, malformed.problem);
             let status = ReportStatus::Invalid(Rejection::Invalid { field, problem });
-            return ReportAck { raw_token, status, state: None, next_attempt_at: None };
+            return ReportAck {
+                raw_token,
+                status,
+                state: None,
+                next_attempt_at: None,
+            };
         }
     };
     let token = content.token;
     let Some(task) = step.task(token.task) else {
         let status = ReportStatus::Gone;
-        return ReportAck { raw_token, status, state: None, next_attempt_at: None };
+        return ReportAck {
+            raw_token,
+            status,
+            state: None,
+            next_attempt_at: None,
+        };
     };
     let status = if task.token() == Some(token) {
         record(step, content);
@@ -59,7 +72,12 @@ fn settle(step: &mut Step<'_>, from: Option<SessionId>, report: Report) -> Repor
         State::Pending { not_before } => Some(*not_before),
         State::Leased(_) | State::Dead { .. } | State::Finished(_) => None,
     };
-    ReportAck { raw_token, status, state: Some(task.view(step.now())), next_attempt_at }
+    ReportAck {
+        raw_token,
+        status,
+        state: Some(task.view(step.now())),
+        next_attempt_at,
+    }
 }
 
 /// How the run of a token that does not hold any more was recorded to end.
@@ -91,38 +109,70 @@ fn kind_of(outcome: &ReportOutcome) -> RunOutcome {
 /// Whether a report is the one that was recorded: every end but success is recorded as cancelled
 /// where a cancel was asked for.
 fn same(recorded: RunOutcome, reported: RunOutcome) -> bool {
-    recorded == reported
-        || (recorded == RunOutcome::Cancelled && reported != RunOutcome::Succeeded)
+    recorded == reported || (recorded == RunOutcome::Cancelled && reported != RunOutcome::Succeeded)
 }
 
 /// Ends the run as the worker tells it.
 fn record(step: &mut Step<'_>, content: ReportContent) {
     let id = content.token.task;
-    let mut extra = Extra { checkpoint: content.checkpoint, ..Extra::default() };
+    let mut extra = Extra {
+        checkpoint: content.checkpoint,
+        ..Extra::default()
+    };
     match content.outcome {
         ReportOutcome::Complete { result, label } => {
             end_run(step, id, Ended::Completed { result, label }, extra);
         }
         ReportOutcome::Fail { failure, .. } if failure.class == FailureClass::WorkerLost => {
             // A runner tells that its process was killed: what it ran is to blame (I6).
-            end_run(step, id, Ended::Judged(Ending::Crashed { failure: &failure }), extra);
+            end_run(
+                step,
+                id,
+                Ended::Judged(Ending::Crashed { failure: &failure }),
+                extra,
+            );
         }
-        ReportOutcome::Fail { failure, not_retryable, retry_after_ms } => {
-            let ending = Ending::Failed { failure: &failure, not_retryable, retry_after_ms };
+        ReportOutcome::Fail {
+            failure,
+            not_retryable,
+            retry_after_ms,
+        } => {
+            let ending = Ending::Failed {
+                failure: &failure,
+                not_retryable,
+                retry_after_ms,
+            };
             end_run(step, id, Ended::Judged(ending), extra);
         }
-        ReportOutcome::Retry { failure, start, payload, max_attempts } => {
+        ReportOutcome::Retry {
+            failure,
+            start,
+            payload,
+            max_attempts,
+        } => {
             extra.payload = payload;
             extra.max_attempts = max_attempts;
             let now = step.now();
             let delay_ms = start.map(|start| instant(now, start).since_ms(now));
-            let ending = Ending::Retried { failure: &failure, delay_ms };
+            let ending = Ending::Retried {
+                failure: &failure,
+                delay_ms,
+            };
             end_run(step, id, Ended::Judged(ending), extra);
         }
-        ReportOutcome::Defer { delay_ms, reason, payload } => {
+        ReportOutcome::Defer {
+            delay_ms,
+            reason,
+            payload,
+        } => {
             extra.payload = payload;
             extra.note = noted(reason);
-            end_run(step, id, Ended::Judged(Ending::Deferred { delay_ms }), extra);
+            end_run(
+                step,
+                id,
+                Ended::Judged(Ending::Deferred { delay_ms }),
+                extra,
+            );
         }
         ReportOutcome::Release { reason } => {
             extra.note = noted(reason);

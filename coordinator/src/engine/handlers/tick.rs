@@ -37,7 +37,9 @@ pub(super) fn handle(step: &mut Step<'_>, late_ms: u64) {
 fn ring_due(step: &mut Step<'_>) {
     let now = step.now();
     for _ in 0..ALARMS_MAX {
-        let Some(alarm) = step.clocks_mut().pop_due(now) else { return };
+        let Some(alarm) = step.clocks_mut().pop_due(now) else {
+            return;
+        };
         match alarm {
             Alarm::Soft(id) => soft_limit(step, id),
             Alarm::Hard(id) => hard_limit(step, id),
@@ -56,8 +58,12 @@ fn ring_due(step: &mut Step<'_>) {
 /// The handler should come to an end: its worker is reminded (S30).
 fn soft_limit(step: &mut Step<'_>, id: TaskId) {
     let task = step.task(id).expect("alarms are of leased tasks");
-    let (Some(token), Some(lease)) = (task.token(), task.lease()) else { return };
-    let Holder::Session(session) = lease.holder else { return };
+    let (Some(token), Some(lease)) = (task.token(), task.lease()) else {
+        return;
+    };
+    let Holder::Session(session) = lease.holder else {
+        return;
+    };
     let policy = resolve::policy(step, task);
     let timeouts = resolve::timeouts(step, task, &policy);
     let grace_ms = match (timeouts.soft_ms, timeouts.hard_ms) {
@@ -65,34 +71,57 @@ fn soft_limit(step: &mut Step<'_>, id: TaskId) {
         (None, _) | (_, None) => None,
     };
     let detail = "the soft limit is over: finish or report";
-    step.tell_cancel(session, token, (CancelReason::SoftTimeout, detail), grace_ms);
+    step.tell_cancel(
+        session,
+        token,
+        (CancelReason::SoftTimeout, detail),
+        grace_ms,
+    );
 }
 
 /// The worker did not end a run that is over its hard limit: the coordinator does (S31).
 fn hard_limit(step: &mut Step<'_>, id: TaskId) {
     let task = step.task(id).expect("alarms are of leased tasks");
-    let (Some(token), Some(lease)) = (task.token(), task.lease()) else { return };
+    let (Some(token), Some(lease)) = (task.token(), task.lease()) else {
+        return;
+    };
     let holder = lease.holder;
     let policy = resolve::policy(step, task);
-    let hard_ms = resolve::timeouts(step, task, &policy).hard_ms.unwrap_or_default();
+    let hard_ms = resolve::timeouts(step, task, &policy)
+        .hard_ms
+        .unwrap_or_default();
     let message = format!("the run was over its hard limit of {hard_ms} ms");
     let failure = Failure::new(FailureClass::Timeout, &message);
-    let ending = Ending::Failed { failure: &failure, not_retryable: false, retry_after_ms: None };
+    let ending = Ending::Failed {
+        failure: &failure,
+        not_retryable: false,
+        retry_after_ms: None,
+    };
     if let Holder::Session(session) = holder {
         let detail = "the hard limit is over and the lease is gone";
         step.tell_cancel(session, token, (CancelReason::HardTimeout, detail), None);
     }
-    let extra = Extra { outcome: Some(RunOutcome::TimedOut), ..Extra::default() };
+    let extra = Extra {
+        outcome: Some(RunOutcome::TimedOut),
+        ..Extra::default()
+    };
     end_run(step, id, Ended::Judged(ending), extra);
 }
 
 /// A unary lease was not extended: its worker counts as lost.
 fn life_over(step: &mut Step<'_>, id: TaskId) {
     let task = step.task(id).expect("alarms are of leased tasks");
-    let Some(worker) = task.lease().map(|lease| lease.worker.clone()) else { return };
+    let Some(worker) = task.lease().map(|lease| lease.worker.clone()) else {
+        return;
+    };
     let message = format!("worker {worker} let its lease lapse: it neither extended nor reported");
     let failure = Failure::new(FailureClass::WorkerLost, &message);
-    end_run(step, id, Ended::Judged(Ending::Crashed { failure: &failure }), Extra::default());
+    end_run(
+        step,
+        id,
+        Ended::Judged(Ending::Crashed { failure: &failure }),
+        Extra::default(),
+    );
 }
 
 /// Finished tasks whose time is over are forgotten (rule 14).
@@ -100,7 +129,11 @@ fn expire(step: &mut Step<'_>) {
     let retention = step.config().finished_retention_ms;
     let at = Timestamp(step.now().0.saturating_sub(retention));
     for shard in step.shard_ids() {
-        if step.ledger(shard).oldest_finished().is_some_and(|oldest| oldest <= at) {
+        if step
+            .ledger(shard)
+            .oldest_finished()
+            .is_some_and(|oldest| oldest <= at)
+        {
             let count_max = u32::try_from(limits::SCAN_ENTRIES_MAX).unwrap_or(u32::MAX);
             step.record(shard, Event::ExpiredThrough { at, count_max });
         }
@@ -117,13 +150,18 @@ pub(super) fn limits_changed(step: &mut Step<'_>, id: TaskId) {
     let begun_at = match holder {
         Holder::Session(session) => {
             let session = step.sessions().get(session);
-            session.and_then(|s| s.held.get(&id)).and_then(|held| held.begun_at)
+            session
+                .and_then(|s| s.held.get(&id))
+                .and_then(|held| held.begun_at)
         }
         Holder::Unary => None,
     };
     dispatch::set_limits(step, id, started_at.or(begun_at));
     if let (Holder::Session(session), Some(token)) = (holder, token) {
-        let link = step.sessions().get(session).and_then(|session| session.link);
+        let link = step
+            .sessions()
+            .get(session)
+            .and_then(|session| session.link);
         if let Some(link) = link {
             step.tell(link, ToWorker::Timeouts { token, timeouts });
         }

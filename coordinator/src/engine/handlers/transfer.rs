@@ -29,7 +29,9 @@ pub(super) fn route(
     let side = Some(Box::new(side_of_continuation(task, failure)));
     let copy = Task {
         queue: target.clone(),
-        state: State::Pending { not_before: step.now() },
+        state: State::Pending {
+            not_before: step.now(),
+        },
         runs: 0,
         failures: 0,
         crashes: 0,
@@ -41,9 +43,23 @@ pub(super) fn route(
         ..task.clone()
     };
     let to = step.shard_of(target);
-    let number = step.ledger(shard).outgoing_to(to).map_or(0, |out| out.sent_through) + 1;
-    step.record(shard, Event::TransferSent { target: to, number, task: Box::new(copy) });
-    let oldest = step.ledger(shard).outgoing_to(to).and_then(|out| out.unconfirmed.keys().next());
+    let number = step
+        .ledger(shard)
+        .outgoing_to(to)
+        .map_or(0, |out| out.sent_through)
+        + 1;
+    step.record(
+        shard,
+        Event::TransferSent {
+            target: to,
+            number,
+            task: Box::new(copy),
+        },
+    );
+    let oldest = step
+        .ledger(shard)
+        .outgoing_to(to)
+        .and_then(|out| out.unconfirmed.keys().next());
     let window = limits::TRANSFERS_UNCONFIRMED_MAX as u64;
     if oldest.is_some_and(|oldest| number < oldest + window) {
         send(step, shard, to, number);
@@ -53,17 +69,31 @@ pub(super) fn route(
 /// A message between shards arrived.
 pub(super) fn handle(step: &mut Step<'_>, transfer: Transfer) {
     match transfer {
-        Transfer::Deliver { origin, target, number, task } => {
+        Transfer::Deliver {
+            origin,
+            target,
+            number,
+            task,
+        } => {
             receive(step, origin, target, number, *task);
         }
-        Transfer::Confirm { origin, target, through } => confirm(step, origin, target, through),
+        Transfer::Confirm {
+            origin,
+            target,
+            through,
+        } => confirm(step, origin, target, through),
     }
 }
 
 /// Sends what the target has not confirmed, from the first on, as much as the window allows.
 pub(super) fn send_from_start(step: &mut Step<'_>, shard: ShardId, target: ShardId) {
-    let Some(outgoing) = step.ledger(shard).outgoing_to(target) else { return };
-    let window = outgoing.unconfirmed.keys().take(limits::TRANSFERS_UNCONFIRMED_MAX);
+    let Some(outgoing) = step.ledger(shard).outgoing_to(target) else {
+        return;
+    };
+    let window = outgoing
+        .unconfirmed
+        .keys()
+        .take(limits::TRANSFERS_UNCONFIRMED_MAX);
     let numbers: Vec<u64> = window.copied().collect();
     for number in numbers {
         send(step, shard, target, number);
@@ -72,9 +102,16 @@ pub(super) fn send_from_start(step: &mut Step<'_>, shard: ShardId, target: Shard
 
 fn send(step: &mut Step<'_>, origin: ShardId, target: ShardId, number: u64) {
     let outgoing = step.ledger(origin).outgoing_to(target);
-    let task = outgoing.and_then(|outgoing| outgoing.unconfirmed.get(&number)).cloned();
+    let task = outgoing
+        .and_then(|outgoing| outgoing.unconfirmed.get(&number))
+        .cloned();
     if let Some(task) = task {
-        step.emit(Effect::Forward(Transfer::Deliver { origin, target, number, task }));
+        step.emit(Effect::Forward(Transfer::Deliver {
+            origin,
+            target,
+            number,
+            task,
+        }));
     }
 }
 
@@ -85,7 +122,11 @@ fn receive(step: &mut Step<'_>, origin: ShardId, target: ShardId, number: u64, s
     }
     // A lower number is confirmed again; a gap is answered with what is there, and sent again.
     let through = step.ledger(target).received_through(origin);
-    step.emit(Effect::Forward(Transfer::Confirm { origin, target, through }));
+    step.emit(Effect::Forward(Transfer::Confirm {
+        origin,
+        target,
+        through,
+    }));
 }
 
 fn arrive(step: &mut Step<'_>, origin: ShardId, target: ShardId, number: u64, sent: Task) {
@@ -100,18 +141,39 @@ fn arrive(step: &mut Step<'_>, origin: ShardId, target: ShardId, number: u64, se
         State::Pending { not_before: now }
     } else {
         // It is never refused: what cannot be created as asked is a dead letter here.
-        State::Dead { reason: DeadReason::TransferInvalid, at: now }
+        State::Dead {
+            reason: DeadReason::TransferInvalid,
+            at: now,
+        }
     };
     let enqueue_seq = step.ledger(target).last_seq() + 1;
-    let task = Task { id, enqueue_seq, enqueued_at: now, budget_since: now, state, ..sent };
+    let task = Task {
+        id,
+        enqueue_seq,
+        enqueued_at: now,
+        budget_since: now,
+        state,
+        ..sent
+    };
     let queue = task.queue.clone();
-    step.record(target, Event::TransferReceived { origin, number, task: Box::new(task) });
+    step.record(
+        target,
+        Event::TransferReceived {
+            origin,
+            number,
+            task: Box::new(task),
+        },
+    );
     step.touch_queue(&queue);
 }
 
 fn confirm(step: &mut Step<'_>, origin: ShardId, target: ShardId, through: u64) {
-    let Some(outgoing) = step.ledger(origin).outgoing_to(target) else { return };
-    let Some(first) = outgoing.unconfirmed.keys().next().copied() else { return };
+    let Some(outgoing) = step.ledger(origin).outgoing_to(target) else {
+        return;
+    };
+    let Some(first) = outgoing.unconfirmed.keys().next().copied() else {
+        return;
+    };
     if through < first {
         return;
     }
@@ -120,7 +182,11 @@ fn confirm(step: &mut Step<'_>, origin: ShardId, target: ShardId, through: u64) 
     step.record(origin, Event::TransferConfirmed { target, through });
     let outgoing = step.ledger(origin).outgoing_to(target);
     let next: Vec<u64> = outgoing
-        .map(|outgoing| outgoing.unconfirmed.range(sent_before + 1..=through + window))
+        .map(|outgoing| {
+            outgoing
+                .unconfirmed
+                .range(sent_before + 1..=through + window)
+        })
         .into_iter()
         .flatten()
         .map(|(number, _)| *number)

@@ -152,7 +152,10 @@ mod tests {
             history.push(record(run));
         }
         let kept: Vec<u32> = history.runs().map(|r| r.run).collect();
-        assert_eq!(kept, [1, 2, 3, 4, 5, 6, 7, 8, 23, 24, 25, 26, 27, 28, 29, 30]);
+        assert_eq!(
+            kept,
+            [1, 2, 3, 4, 5, 6, 7, 8, 23, 24, 25, 26, 27, 28, 29, 30]
+        );
         assert_eq!(history.omitted(), 14);
         assert!(history.find(30).is_some() && history.find(15).is_none());
     }

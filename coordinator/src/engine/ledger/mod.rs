@@ -99,7 +99,9 @@ impl Ledger {
     /// The tasks after this id, in the order of ids.
     pub fn tasks_after(&self, id: TaskId) -> impl Iterator<Item = &Task> {
         use std::ops::Bound::{Excluded, Unbounded};
-        self.tasks.range((Excluded(id), Unbounded)).map(|(_, task)| task)
+        self.tasks
+            .range((Excluded(id), Unbounded))
+            .map(|(_, task)| task)
     }
 
     /// The queue of this name.
@@ -127,7 +129,9 @@ impl Ledger {
 
     /// The transfers on their way to each shard.
     pub fn outgoing(&self) -> impl Iterator<Item = (ShardId, &Outgoing)> {
-        self.outgoing.iter().map(|(shard, outgoing)| (*shard, outgoing))
+        self.outgoing
+            .iter()
+            .map(|(shard, outgoing)| (*shard, outgoing))
     }
 
     /// The transfers on their way to one shard.
@@ -162,9 +166,15 @@ impl Ledger {
                 self.epoch = *epoch;
                 self.newest = self.newest.max(*at);
             }
-            Event::QueueConfigured { queue, settings, revision } => {
-                let entry =
-                    self.queues.entry(queue.clone()).or_insert_with(|| Queue::new(queue.clone()));
+            Event::QueueConfigured {
+                queue,
+                settings,
+                revision,
+            } => {
+                let entry = self
+                    .queues
+                    .entry(queue.clone())
+                    .or_insert_with(|| Queue::new(queue.clone()));
                 entry.settings = settings.clone();
                 entry.revision = *revision;
             }
@@ -175,13 +185,21 @@ impl Ledger {
             Event::TaskEnqueued { task } => self.insert(task),
             Event::TasksForgotten { ids } => ids.iter().for_each(|id| self.forget(*id)),
             Event::ExpiredThrough { at, count_max } => self.expire(*at, *count_max),
-            Event::TransferSent { target, number, task } => {
+            Event::TransferSent {
+                target,
+                number,
+                task,
+            } => {
                 let outgoing = self.outgoing.entry(*target).or_default();
                 assert_eq!(*number, outgoing.sent_through + 1, "transfers are dense");
                 outgoing.sent_through = *number;
                 outgoing.unconfirmed.insert(*number, task.clone());
             }
-            Event::TransferReceived { origin, number, task } => {
+            Event::TransferReceived {
+                origin,
+                number,
+                task,
+            } => {
                 let through = self.received_through.entry(*origin).or_default();
                 assert_eq!(*number, *through + 1, "transfers arrive in order");
                 *through = *number;
@@ -204,7 +222,10 @@ impl Ledger {
 
     /// One event of an existing task.
     fn change(&mut self, id: TaskId, event: &Event) {
-        let task = self.tasks.get_mut(&id).expect("an event speaks of a task that exists");
+        let task = self
+            .tasks
+            .get_mut(&id)
+            .expect("an event speaks of a task that exists");
         let before = task.bytes();
         task.apply(event);
         self.bytes = self.bytes - before + task.bytes();
@@ -233,7 +254,10 @@ impl Ledger {
     }
 
     fn forget(&mut self, id: TaskId) {
-        let task = self.tasks.remove(&id).expect("only tasks that exist are forgotten");
+        let task = self
+            .tasks
+            .remove(&id)
+            .expect("only tasks that exist are forgotten");
         let State::Finished(finished) = &task.state else {
             panic!("only finished tasks are forgotten (I4)");
         };
@@ -252,7 +276,9 @@ impl Ledger {
     }
 
     fn queue_mut(&mut self, name: &QueueName) -> &mut Queue {
-        self.queues.get_mut(name).expect("an event speaks of a queue that exists")
+        self.queues
+            .get_mut(name)
+            .expect("an event speaks of a queue that exists")
     }
 
     /// The finished tasks that [`Event::ExpiredThrough`] would remove.

@@ -262,7 +262,11 @@ impl Task {
     #[must_use]
     pub fn token(&self) -> Option<LeaseToken> {
         let lease = self.lease()?;
-        Some(LeaseToken { task: self.id, fence: lease.fence, nonce: lease.nonce })
+        Some(LeaseToken {
+            task: self.id,
+            fence: lease.fence,
+            nonce: lease.nonce,
+        })
     }
 
     /// What it takes in memory, for accounting: the struct, what it owns, and its place in the
@@ -290,7 +294,11 @@ impl Task {
 
 impl Side {
     fn bytes(&self) -> usize {
-        let labels: usize = self.labels.iter().map(|(k, v)| k.len() + v.len() + 64).sum();
+        let labels: usize = self
+            .labels
+            .iter()
+            .map(|(k, v)| k.len() + v.len() + 64)
+            .sum();
         let failure = self.last_failure.as_ref().map_or(0, |f| {
             let ancestors: usize = f.ancestors.iter().map(|a| a.len() + 16).sum();
             f.message.len() + f.stack.len() + f.error_type.len() + ancestors

@@ -189,20 +189,52 @@ impl Task {
             Event::LeaseStarted { at, .. } => self.lease_mut().started_at = Some(*at),
             Event::CancelRequested { .. } => self.lease_mut().cancel_requested = true,
             Event::TimeoutsChanged { timeouts, .. } => self.timeouts = Some(*timeouts),
-            Event::RetryScheduled { run, budget, not_before, leaves, .. } => {
+            Event::RetryScheduled {
+                run,
+                budget,
+                not_before,
+                leaves,
+                ..
+            } => {
                 self.run_ended(run, Some(*budget), leaves);
-                self.state = State::Pending { not_before: *not_before };
+                self.state = State::Pending {
+                    not_before: *not_before,
+                };
             }
-            Event::TaskDied { run, budget, reason, at, leaves, .. } => {
+            Event::TaskDied {
+                run,
+                budget,
+                reason,
+                at,
+                leaves,
+                ..
+            } => {
                 self.run_ended(run, Some(*budget), leaves);
-                self.state = State::Dead { reason: *reason, at: *at };
+                self.state = State::Dead {
+                    reason: *reason,
+                    at: *at,
+                };
             }
-            Event::TaskFinished { run, budget, outcome, at, result, label, leaves, .. } => {
+            Event::TaskFinished {
+                run,
+                budget,
+                outcome,
+                at,
+                result,
+                label,
+                leaves,
+                ..
+            } => {
                 if let Some(run) = run {
                     self.run_ended(run, *budget, leaves);
                 }
                 let (result, label) = (result.clone(), label.clone());
-                let finished = Finished { outcome: *outcome, at: *at, result, label };
+                let finished = Finished {
+                    outcome: *outcome,
+                    at: *at,
+                    result,
+                    label,
+                };
                 self.state = State::Finished(Box::new(finished));
             }
             Event::TaskRedriven { at, not_before, .. } => self.redriven(*at, *not_before),
@@ -221,7 +253,16 @@ impl Task {
     }
 
     fn lease_granted(&mut self, event: &Event) {
-        let Event::LeaseGranted { fence, nonce, holder, worker, at, started, .. } = event else {
+        let Event::LeaseGranted {
+            fence,
+            nonce,
+            holder,
+            worker,
+            at,
+            started,
+            ..
+        } = event
+        else {
             unreachable!("matched by the caller");
         };
         assert_eq!(fence.run(), self.runs + 1, "runs are 1, 2, 3 .. (I5)");
@@ -249,7 +290,9 @@ impl Task {
         } else if run.started {
             self.unstarted_in_row = 0;
         }
-        self.timeouts_hit = self.timeouts_hit.saturating_add(u32::from(leaves.timeout_hit));
+        self.timeouts_hit = self
+            .timeouts_hit
+            .saturating_add(u32::from(leaves.timeout_hit));
         if let Some(payload) = &leaves.payload {
             self.payload = payload.clone();
         }

@@ -1,0 +1,675 @@
+//! The script language: a world with one engine, named tasks and workers, and a clock.
+//!
+//! Owns how scripts speak and what they read. [`World::expect`] compares everything that was told
+//! and recorded since the last time, as lines of text.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::engine::command::{
+    Call, Capacity, Command, FromWorker, Hello, LeaseTasks, NewTask, Report, ReportContent,
+    ReportOutcome, Start, WorkerInfo,
+};
+use crate::engine::effect::{Answer, Delivery, Effect, ReportStatus, TaskView, ToWorker};
+use crate::engine::event::{Event, Recorded};
+use crate::engine::failure::{Failure, FailureClass};
+use crate::engine::ids::{
+    LeaseToken, LinkId, QueueName, RequestId, SessionId, ShardId, TaskId, Timestamp,
+};
+use crate::engine::ledger::Ledger;
+use crate::engine::ledger::task::{Payload, Priority};
+use crate::engine::rejection::Rejection;
+use crate::engine::retry::policy::{Backoff, Jitter, Shape};
+use crate::engine::retry::{DeadReason, Policy};
+use crate::engine::{Engine, EngineConfig, Turn, invariants};
+
+/// When scripts begin.
+pub(super) const START: Timestamp = Timestamp(1_800_000_000_000);
+
+/// One engine and what is known of its surroundings.
+pub(super) struct World {
+    pub(super) engine: Engine,
+    pub(super) now: Timestamp,
+    config: EngineConfig,
+    journal: Vec<Recorded>,
+    told: Vec<String>,
+    tasks: BTreeMap<String, TaskId>,
+    names: BTreeMap<TaskId, String>,
+    workers: BTreeMap<String, Worker>,
+    links: BTreeMap<LinkId, String>,
+    tokens: BTreeMap<(String, u32), LeaseToken>,
+    pub(super) deliveries: BTreeMap<(String, u32), Delivery>,
+    pub(super) replies: BTreeMap<RequestId, Result<Answer, Rejection>>,
+    next: u64,
+    lose_transfers: bool,
+    unchecked: bool,
+}
+
+/// A worker of the script.
+#[derive(Clone, Default)]
+pub(super) struct Worker {
+    pub(super) link: Option<LinkId>,
+    pub(super) session: Option<SessionId>,
+    pub(super) resumed: bool,
+    pub(super) lost: Vec<LeaseToken>,
+}
+
+/// A policy with plain numbers: so many attempts, 10 s apart.
+pub(super) fn plain_policy(max_attempts: u32) -> Policy {
+    Policy {
+        name: "plain".into(),
+        max_attempts,
+        backoff: fixed(10_000),
+        crash_backoff: fixed(1000),
+        ..Policy::default()
+    }
+}
+
+/// The same delay each time.
+pub(super) fn fixed(delay_ms: u64) -> Backoff {
+    Backoff {
+        jitter: Jitter::None,
+        ..Backoff::of(Shape::Fixed { delay_ms })
+    }
+}
+
+/// What a script's task is made of, where it says no more.
+pub(super) fn new_task(queue: &str) -> NewTask {
+    NewTask {
+        queue: QueueName::new("default", queue).unwrap(),
+        kind: "work".into(),
+        payload: Payload {
+            data: Bytes::from_static(b"{}"),
+            content_type: None,
+        },
+        priority: Priority::Normal,
+        start: Start::After { delay_ms: 0 },
+        timeouts: None,
+        policy: None,
+        max_attempts: None,
+        labels: Vec::new(),
+    }
+}
+
+/// A failure of the class INTERNAL.
+pub(super) fn failure() -> Failure {
+    Failure::new(FailureClass::Internal, "it broke")
+}
+
+/// A report that the work failed.
+pub(super) fn fail() -> ReportOutcome {
+    fail_with(failure())
+}
+
+/// A report that the work failed in this way.
+pub(super) fn fail_with(failure: Failure) -> ReportOutcome {
+    ReportOutcome::Fail {
+        failure,
+        not_retryable: false,
+        retry_after_ms: None,
+    }
+}
+
+/// A report that the work is done.
+pub(super) fn complete() -> ReportOutcome {
+    ReportOutcome::Complete {
+        result: None,
+        label: None,
+    }
+}
+
+impl World {
+    /// A world with one shard, a plain policy of 3 attempts, pings every 5 s and a grace of 30 s.
+    pub(super) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// The same, with something changed.
+    pub(super) fn with(change: impl FnOnce(&mut EngineConfig)) -> Self {
+        let mut config = EngineConfig {
+            shard_count: 1,
+            seed: 7,
+            default_policy: Arc::new(plain_policy(3)),
+            ping_ms: 5000,
+            grace_ms: 30_000,
+            hard_margin_ms: 10_000,
+            memory_bytes_max: 1 << 30,
+            finished_retention_ms: 3_600_000,
+            finished_per_queue_max: 1000,
+        };
+        change(&mut config);
+        let mut world = Self {
+            engine: Engine::new(config.clone()),
+            now: START,
+            config,
+            journal: Vec::new(),
+            told: Vec::new(),
+            tasks: BTreeMap::new(),
+            names: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            links: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            deliveries: BTreeMap::new(),
+            replies: BTreeMap::new(),
+            next: 0,
+            lose_transfers: false,
+            unchecked: false,
+        };
+        let mut turn = Turn::default();
+        world.engine.begin_epoch(world.now, 1000, &mut turn);
+        world.settle(turn);
+        world.told.clear();
+        world
+    }
+
+    /// Everything told and recorded since the last time, which must be these lines.
+    #[track_caller]
+    pub(super) fn expect(&mut self, lines: &[&str]) {
+        let told = std::mem::take(&mut self.told);
+        assert_eq!(told, lines, "\ntold:\n{}\n", told.join("\n"));
+    }
+
+    /// Forgets what was told so far.
+    pub(super) fn quiet(&mut self) {
+        self.told.clear();
+    }
+
+    /// Time passes: so many milliseconds, with a tick at every deadline on the way.
+    pub(super) fn wait_ms(&mut self, ms: u64) {
+        let until = self.now.plus_ms(ms);
+        while let Some(deadline) = self.engine.next_deadline().filter(|d| d.at <= until) {
+            self.now = self.now.max(deadline.at);
+            self.give(Command::Tick { late_ms: 0 });
+        }
+        self.now = until;
+    }
+
+    /// Time passes during which the engine was not listening; then one late tick.
+    pub(super) fn freeze_ms(&mut self, ms: u64) {
+        self.now = self.now.plus_ms(ms);
+        self.give(Command::Tick { late_ms: ms });
+    }
+
+    /// Every worker named answers a ping, so that silence is not what ends the story.
+    pub(super) fn wait_alive_ms(&mut self, ms: u64, workers: &[&str]) {
+        let mut left = ms;
+        while left > 0 {
+            let slice = left.min(self.config.ping_ms);
+            self.wait_ms(slice);
+            for worker in workers {
+                self.say(worker, FromWorker::Pong);
+            }
+            left -= slice;
+        }
+        self.told.retain(|line| !line.starts_with("ping"));
+    }
+
+    /// Gives the engine a command, checks all invariants, and notes what follows.
+    pub(super) fn give(&mut self, command: Command) {
+        let mut turn = Turn::default();
+        self.engine.step(self.now, command, &mut turn);
+        self.settle(turn);
+        while self
+            .engine
+            .next_deadline()
+            .is_some_and(|d| d.why == crate::engine::Why::Begun)
+        {
+            let mut turn = Turn::default();
+            self.engine
+                .step(self.now, Command::Tick { late_ms: 0 }, &mut turn);
+            self.settle(turn);
+        }
+    }
+
+    fn settle(&mut self, turn: Turn) {
+        let mut forwards = Vec::new();
+        for recorded in &turn.events {
+            self.note_event(&recorded.event);
+        }
+        self.journal.extend(turn.events);
+        for effect in turn.effects {
+            match effect {
+                Effect::Reply { request, reply } => {
+                    self.replies.insert(request, reply);
+                }
+                Effect::Tell { link, message } => self.note_told(link, message),
+                Effect::CloseLink { link, why } => {
+                    let worker = self.links.remove(&link).unwrap_or_default();
+                    let why = why.map_or_else(String::new, |why| format!(": {why}"));
+                    self.told.push(format!("close {worker}{why}"));
+                    let worker = self.workers.entry(worker).or_default();
+                    if worker.link == Some(link) {
+                        worker.link = None;
+                    }
+                }
+                Effect::Forward(transfer) => forwards.push(transfer),
+                Effect::Notice(_) => {}
+            }
+        }
+        if !self.unchecked {
+            invariants::check(&self.engine);
+        }
+        for transfer in forwards {
+            if !self.lose_transfers {
+                self.give(Command::Transfer(transfer));
+            }
+        }
+    }
+
+    /// Calls the engine; the reply, if it came at once.
+    pub(super) fn call(&mut self, call: Call) -> Result<Answer, Rejection> {
+        let request = self.call_later(call);
+        self.replies
+            .remove(&request)
+            .expect("this call is answered at once")
+    }
+
+    /// Calls the engine; the reply comes when it comes.
+    pub(super) fn call_later(&mut self, call: Call) -> RequestId {
+        self.next += 1;
+        let request = RequestId(self.next);
+        self.give(Command::Call { request, call });
+        request
+    }
+
+    /// Enqueues one task and names it.
+    pub(super) fn enqueue_as(&mut self, name: &str, task: NewTask) {
+        let before = self.told.len();
+        let Ok(Answer::Enqueued(mut results)) = self.call(Call::Enqueue(vec![task])) else {
+            panic!("an enqueue is answered item by item");
+        };
+        let id = results.remove(0).expect("the task is accepted");
+        self.tasks.insert(name.to_owned(), id);
+        self.names.insert(id, name.to_owned());
+        // What was told of it before it had its name.
+        for line in &mut self.told[before..] {
+            *line = line.replace(&id.to_string(), name);
+        }
+        let late: Vec<_> = self
+            .tokens
+            .keys()
+            .filter(|(n, _)| *n == id.to_string())
+            .cloned()
+            .collect();
+        for (old, run) in late {
+            let key = (old, run);
+            let token = self.tokens.remove(&key).expect("listed");
+            self.tokens.insert((name.to_owned(), run), token);
+            if let Some(delivery) = self.deliveries.remove(&key) {
+                self.deliveries.insert((name.to_owned(), run), delivery);
+            }
+        }
+    }
+
+    /// Enqueues one of very many tasks, without a recount of everything after it.
+    pub(super) fn enqueue_unchecked(&mut self, name: &str, task: NewTask) {
+        self.unchecked = true;
+        self.enqueue_as(name, task);
+        self.unchecked = false;
+    }
+
+    /// From now on transfers between shards are lost on their way, or not any more.
+    pub(super) fn lose_transfers(&mut self, lose: bool) {
+        self.lose_transfers = lose;
+    }
+
+    /// A worker believes that it has this session.
+    pub(super) fn claim_session(&mut self, worker: &str, session: SessionId) {
+        self.workers.entry(worker.to_owned()).or_default().session = Some(session);
+    }
+
+    /// Enqueues a plain task and names it.
+    pub(super) fn enqueue(&mut self, name: &str, queue: &str) {
+        self.enqueue_as(name, new_task(queue));
+    }
+
+    /// A worker opens a stream: so many slots, on these queues, for every kind.
+    pub(super) fn hello(&mut self, worker: &str, queues: &[&str], slots: u32) {
+        self.hello_as(worker, info(worker, queues, &[]), slots, &[]);
+    }
+
+    /// A worker comes back with these leases.
+    pub(super) fn resume(
+        &mut self,
+        worker: &str,
+        queues: &[&str],
+        slots: u32,
+        held: &[(&str, u32)],
+    ) {
+        let tokens: Vec<LeaseToken> = held
+            .iter()
+            .map(|(task, run)| self.token(task, *run))
+            .collect();
+        self.hello_as(worker, info(worker, queues, &[]), slots, &tokens);
+    }
+
+    pub(super) fn hello_as(
+        &mut self,
+        worker: &str,
+        info: WorkerInfo,
+        slots: u32,
+        held: &[LeaseToken],
+    ) {
+        self.next += 1;
+        let link = LinkId(self.next);
+        self.links.insert(link, worker.to_owned());
+        let entry = self.workers.entry(worker.to_owned()).or_default();
+        entry.link = Some(link);
+        let session = entry.session;
+        let capacity = Capacity {
+            tasks_max: slots,
+            bytes_max: None,
+            draining: false,
+        };
+        let hello = Hello {
+            worker: info,
+            session,
+            held: held.to_vec(),
+            capacity,
+        };
+        self.give(Command::Hello {
+            link,
+            hello: Box::new(hello),
+        });
+    }
+
+    /// A worker says something.
+    pub(super) fn say(&mut self, worker: &str, message: FromWorker) {
+        let link = self.workers[worker].link.expect("the worker has a stream");
+        self.give(Command::FromWorker { link, message });
+    }
+
+    /// A worker has begun everything delivered so far.
+    pub(super) fn begin(&mut self, worker: &str) {
+        let through = self.sent_to(worker);
+        self.say(
+            worker,
+            FromWorker::Receipt {
+                through,
+                buffered: Vec::new(),
+            },
+        );
+    }
+
+    pub(super) fn sent_to(&self, worker: &str) -> u64 {
+        let session = self.workers[worker]
+            .session
+            .expect("the worker has a session");
+        self.engine
+            .core
+            .sessions()
+            .get(session)
+            .map_or(0, |session| session.sequence)
+    }
+
+    /// A worker's stream breaks.
+    pub(super) fn cut(&mut self, worker: &str) {
+        let link = self
+            .workers
+            .get_mut(worker)
+            .and_then(|w| w.link.take())
+            .expect("has a stream");
+        self.give(Command::LinkClosed { link });
+    }
+
+    /// A worker reports the end of a run; the answer's status is told.
+    pub(super) fn report(&mut self, worker: &str, task: (&str, u32), outcome: ReportOutcome) {
+        let report = self.report_of(task, outcome);
+        self.say(worker, FromWorker::Reports(vec![report]));
+    }
+
+    pub(super) fn report_of(&self, task: (&str, u32), outcome: ReportOutcome) -> Report {
+        let token = self.token(task.0, task.1);
+        report_with(token, outcome)
+    }
+
+    /// Leases without a stream; waits so long.
+    pub(super) fn lease(
+        &mut self,
+        worker: &str,
+        queue: &str,
+        count_max: u32,
+        wait_ms: u64,
+    ) -> RequestId {
+        let worker = info(worker, &[queue], &[]);
+        self.call_later(Call::LeaseTasks(LeaseTasks {
+            worker,
+            count_max,
+            wait_ms,
+            ttl_ms: 30_000,
+        }))
+    }
+
+    /// What a call that leases was answered: the names of the tasks.
+    pub(super) fn leased(&mut self, request: RequestId) -> Vec<String> {
+        let Some(Ok(Answer::Leased(deliveries))) = self.replies.remove(&request) else {
+            panic!("not answered with leases");
+        };
+        let named = |delivery: Delivery| {
+            let key = (self.name(delivery.token.task), delivery.token.fence.run());
+            self.tokens.insert(key.clone(), delivery.token);
+            self.deliveries.insert(key.clone(), delivery);
+            format!("{}#{}", key.0, key.1)
+        };
+        deliveries.into_iter().map(named).collect()
+    }
+
+    pub(super) fn id(&self, task: &str) -> TaskId {
+        self.tasks[task]
+    }
+
+    pub(super) fn name(&self, id: TaskId) -> String {
+        self.names
+            .get(&id)
+            .cloned()
+            .unwrap_or_else(|| id.to_string())
+    }
+
+    /// Gives a name to a task that the engine made.
+    pub(super) fn call_it(&mut self, name: &str, id: TaskId) {
+        self.tasks.insert(name.to_owned(), id);
+        self.names.insert(id, name.to_owned());
+    }
+
+    pub(super) fn token(&self, task: &str, run: u32) -> LeaseToken {
+        *self
+            .tokens
+            .get(&(task.to_owned(), run))
+            .expect("that run was delivered")
+    }
+
+    pub(super) fn worker(&self, worker: &str) -> &Worker {
+        &self.workers[worker]
+    }
+
+    /// A task as it stands.
+    pub(super) fn view(&mut self, task: &str) -> TaskView {
+        match self.call(Call::GetTask(self.id(task))) {
+            Ok(Answer::Task(view)) => *view,
+            other => panic!("no task: {other:?}"),
+        }
+    }
+
+    /// The name of a task's state.
+    pub(super) fn state(&mut self, task: &str) -> &'static str {
+        self.view(task).state.name()
+    }
+
+    pub(super) fn ledger(&self, shard: u16) -> &Ledger {
+        self.engine.ledger(ShardId(shard)).unwrap()
+    }
+
+    /// The coordinator dies and starts again from its journal, in a later epoch.
+    pub(super) fn restart(&mut self) {
+        self.check_replay();
+        let mut engine = Engine::new(self.config.clone());
+        self.journal
+            .iter()
+            .for_each(|recorded| engine.replay(recorded));
+        self.engine = engine;
+        self.links.clear();
+        self.workers
+            .values_mut()
+            .for_each(|worker| worker.link = None);
+        let epoch = self.engine.last_epoch() + 1;
+        let mut turn = Turn::default();
+        self.engine.begin_epoch(self.now, epoch, &mut turn);
+        self.settle(turn);
+        self.told.clear();
+    }
+
+    /// What the journal rebuilds is what is there (I1, I7).
+    pub(super) fn check_replay(&self) {
+        let mut replayed = Engine::new(self.config.clone());
+        self.journal
+            .iter()
+            .for_each(|recorded| replayed.replay(recorded));
+        for shard in 0..self.config.shard_count {
+            assert_eq!(
+                replayed.ledger(ShardId(shard)),
+                self.engine.ledger(ShardId(shard))
+            );
+        }
+    }
+
+    fn note_event(&mut self, event: &Event) {
+        let line = match event {
+            Event::RetryScheduled {
+                id,
+                run,
+                budget,
+                not_before,
+                ..
+            } => {
+                let wait = not_before.since_ms(self.now);
+                let outcome = run.outcome;
+                format!(
+                    "{}: {outcome:?}, {budget:?}, again in {wait} ms",
+                    self.name(*id)
+                )
+            }
+            Event::TaskDied { id, reason, .. } => {
+                format!("{}: dead, {}", self.name(*id), reason.name())
+            }
+            Event::TaskFinished { id, outcome, .. } => format!("{}: {outcome:?}", self.name(*id)),
+            Event::TaskRedriven { id, .. } => format!("{}: redriven", self.name(*id)),
+            Event::CancelRequested { id } => format!("{}: cancel requested", self.name(*id)),
+            Event::LeaseStarted { id, .. } => format!("{}: begun", self.name(*id)),
+            Event::TransferReceived { task, .. } => {
+                let dead = matches!(
+                    task.state,
+                    crate::engine::ledger::task::State::Dead {
+                        reason: DeadReason::TransferInvalid,
+                        ..
+                    }
+                );
+                format!(
+                    "arrived in {}{}",
+                    task.queue.queue(),
+                    if dead { ", dead" } else { "" }
+                )
+            }
+            Event::TasksForgotten { ids } => format!("forgot {}", ids.len()),
+            Event::EpochStarted { .. }
+            | Event::QueueConfigured { .. }
+            | Event::QueuePaused { .. }
+            | Event::QueueResumed { .. }
+            | Event::TaskEnqueued { .. }
+            | Event::LeaseGranted { .. }
+            | Event::TimeoutsChanged { .. }
+            | Event::ExpiredThrough { .. }
+            | Event::TransferSent { .. }
+            | Event::TransferConfirmed { .. } => return,
+        };
+        self.told.push(line);
+    }
+
+    fn note_told(&mut self, link: LinkId, message: ToWorker) {
+        let worker = self.links.get(&link).cloned().unwrap_or_default();
+        let line = match message {
+            ToWorker::Welcome(welcome) => {
+                let entry = self.workers.entry(worker).or_default();
+                entry.session = Some(welcome.session);
+                entry.resumed = welcome.resumed;
+                entry.lost = welcome.lost;
+                return;
+            }
+            ToWorker::Delivery(delivery) => {
+                let key = (self.name(delivery.token.task), delivery.token.fence.run());
+                self.tokens.insert(key.clone(), delivery.token);
+                let line = format!("{worker} gets {}#{}", key.0, key.1);
+                self.deliveries.insert(key, *delivery);
+                line
+            }
+            ToWorker::Acks(acks) => {
+                for ack in acks {
+                    let token = LeaseToken::parse(&ack.raw_token);
+                    let name = token.map_or_else(|| "?".to_owned(), |token| self.name(token.task));
+                    let status = match ack.status {
+                        ReportStatus::Invalid(rejection) => format!("invalid, {rejection}"),
+                        status @ (ReportStatus::Recorded
+                        | ReportStatus::Duplicate
+                        | ReportStatus::Superseded
+                        | ReportStatus::Gone) => format!("{status:?}").to_lowercase(),
+                    };
+                    self.told.push(format!("ack {name}: {status}"));
+                }
+                return;
+            }
+            ToWorker::Cancel { token, reason, .. } => {
+                format!("{worker} stop {}: {reason:?}", self.name(token.task))
+            }
+            ToWorker::Timeouts { token, timeouts } => {
+                let (soft, hard) = (timeouts.soft_ms, timeouts.hard_ms);
+                format!(
+                    "{worker} limits {}: {soft:?} {hard:?}",
+                    self.name(token.task)
+                )
+            }
+            ToWorker::Ping { .. } => format!("ping {worker}"),
+            ToWorker::Drain { .. } => format!("drain {worker}"),
+            ToWorker::Reconnect { .. } => format!("reconnect {worker}"),
+            ToWorker::Refused(rejection) => format!("refuse {worker}: {rejection}"),
+        };
+        self.told.push(line);
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.check_replay();
+        }
+    }
+}
+
+/// A report with this token.
+pub(super) fn report_with(token: LeaseToken, outcome: ReportOutcome) -> Report {
+    let raw_token = Bytes::copy_from_slice(&token.to_bytes());
+    let content = ReportContent {
+        token,
+        outcome,
+        checkpoint: None,
+    };
+    Report {
+        raw_token,
+        content: Ok(content),
+    }
+}
+
+/// A worker of this name for these queues (all of weight 1) and kinds.
+pub(super) fn info(worker: &str, queues: &[&str], kinds: &[&str]) -> WorkerInfo {
+    let queue = |name: &&str| (QueueName::new("default", name).unwrap(), 1);
+    let mut kinds: Vec<Arc<str>> = kinds.iter().map(|kind| Arc::from(*kind)).collect();
+    kinds.sort();
+    WorkerInfo {
+        namespace: "default".into(),
+        worker: worker.into(),
+        version: "".into(),
+        host: "".into(),
+        queues: queues.iter().map(queue).collect(),
+        kinds,
+    }
+}
