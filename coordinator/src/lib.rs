@@ -4,7 +4,10 @@
 //! must be durable before anything is told), [`shell`] (the loop that runs the engine, and the
 //! clock), [`server`] (gRPC and HTTP at the edge). `ARCHITECTURE.md` is the map.
 
+pub mod config;
 pub mod engine;
 pub mod journal;
+pub mod run;
 pub mod server;
 pub mod shell;
+pub mod telemetry;
