@@ -16,7 +16,7 @@ use crate::engine::command::Command;
 use crate::engine::effect::Effect;
 use crate::engine::event::Recorded;
 use crate::engine::ids::Timestamp;
-use crate::engine::{Deadline, Engine, Turn, limits};
+use crate::engine::{Deadline, Engine, Turn, Why, limits};
 use crate::journal::{Frame, Journal, JournalError};
 
 /// Lateness up to this is usual. Beyond it silence is forgiven: nobody was listening.
@@ -209,7 +209,7 @@ impl<E: Decides> Driver<E> {
             .engine
             .next_deadline()
             .filter(|deadline| deadline.at <= now);
-        if let Some(deadline) = due {
+        if let Some(deadline) = due.filter(|deadline| deadline.why == Why::Timer) {
             let lag = Duration::from_millis(now.since_ms(deadline.at));
             self.desk.telemetry.timer_lag.record(lag);
         }
@@ -293,3 +293,5 @@ impl Drop for ClosesAtLast {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod whole_tests;

@@ -8,7 +8,6 @@ use std::time::Duration;
 use futures::FutureExt;
 
 use super::*;
-use crate::engine::Why;
 use crate::engine::command::{Call, FromWorker, Transfer};
 use crate::engine::effect::{Answer, ServerFacts, ToWorker};
 use crate::engine::event::Event;
