@@ -1,0 +1,371 @@
+//! `dead`: what was given up, and what to do about it.
+//!
+//! Bulk acts count first and ask before they act; without a terminal they need `--yes`.
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::{Args, Subcommand};
+use futures::{TryStream, TryStreamExt as _};
+use redrive_client::{Client, Error};
+use redrive_proto::v1;
+
+use super::{FILTER_HELP, PageArgs, SelectArgs, task_view};
+use crate::{
+    confirm::{self, Answer},
+    context::Context,
+    exit, listing,
+    output::{self, Format, ProtoJson, human},
+    values,
+};
+
+/// The verbs of `dead`.
+#[derive(Debug, Args)]
+pub(crate) struct DeadArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List dead letters, the longest dead first within a queue
+    List(ListArgs),
+    /// Show one dead letter: why it died, its payload, its history
+    Get(GetArgs),
+    /// Put dead letters back into their queues with a fresh budget
+    Redrive(RedriveArgs),
+    /// Delete dead letters for good; there is no undo
+    Discard(DiscardArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = FILTER_HELP)]
+struct ListArgs {
+    #[command(flatten)]
+    select: SelectArgs,
+    #[command(flatten)]
+    page: PageArgs,
+}
+
+#[derive(Debug, Args)]
+struct GetArgs {
+    /// The task's id
+    #[arg(value_name = "TASK_ID")]
+    id: String,
+}
+
+const REDRIVE_HELP: &str = "\
+Counts first, then asks; without a terminal it needs --yes. Safe to repeat:
+what is not dead any more is not selected again.
+
+Examples:
+  redrive dead redrive 0192f0c1-2345-7abc-8def-0123456789ab
+  redrive dead redrive --queue mail --dry-run
+  redrive dead redrive --queue mail --filter 'class = \"NETWORK\"' --spread 10m
+  redrive dead redrive --all --limit 1000 --yes --reason 'provider is back'
+
+Filters: as in `redrive dead list --help`.";
+
+const DISCARD_HELP: &str = "\
+Counts first, asks, and then deletes exactly as many or nothing; without a
+terminal it needs --yes. One task is selected by what only it has.
+
+Examples:
+  redrive dead discard --queue mail --dry-run
+  redrive dead discard --queue mail --filter 'end_time < -30d'
+  redrive dead discard --filter 'class = INVALID' --reason 'bad import'
+
+Filters: as in `redrive dead list --help`.";
+
+#[derive(Debug, Args)]
+#[command(after_help = REDRIVE_HELP)]
+struct RedriveArgs {
+    /// The tasks' ids; else say which by --queue, --filter or --all
+    #[arg(value_name = "TASK_ID", conflicts_with_all = ["queue", "filter", "all", "limit"])]
+    ids: Vec<String>,
+    #[command(flatten)]
+    select: SelectArgs,
+    /// Every dead letter of the namespace
+    #[arg(long, conflicts_with_all = ["queue", "filter"])]
+    all: bool,
+    /// At most this many; 0 is no limit
+    #[arg(long, default_value_t = 0, value_name = "N", hide_default_value = true)]
+    limit: u64,
+    /// Spread the restarts evenly over this long [default: all at once]
+    #[arg(long, value_parser = values::duration, value_name = "TIME")]
+    spread: Option<Duration>,
+    #[command(flatten)]
+    act: ActArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = DISCARD_HELP)]
+struct DiscardArgs {
+    #[command(flatten)]
+    select: SelectArgs,
+    /// Every dead letter of the namespace
+    #[arg(long, conflicts_with_all = ["queue", "filter"])]
+    all: bool,
+    #[command(flatten)]
+    act: ActArgs,
+}
+
+/// What both bulk acts have.
+#[derive(Debug, Args)]
+struct ActArgs {
+    /// Count, change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+    /// Why, for the log
+    #[arg(
+        long,
+        default_value = "",
+        value_name = "TEXT",
+        hide_default_value = true
+    )]
+    reason: String,
+}
+
+pub(crate) async fn run(context: &Context, args: DeadArgs) -> anyhow::Result<ExitCode> {
+    match args.verb {
+        Verb::List(args) => list(context, args).await,
+        Verb::Get(args) => {
+            let task = context.client().await?.dead_letter(&args.id).await?;
+            let answer = v1::GetDeadLetterResponse { task: Some(task) };
+            context.out.answer(&answer, |style| {
+                answer
+                    .task
+                    .as_ref()
+                    .map(|task| task_view::full(style, task))
+                    .unwrap_or_default()
+            })?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Redrive(args) if !args.ids.is_empty() => redrive_ids(context, args).await,
+        Verb::Redrive(args) => redrive_selected(context, args).await,
+        Verb::Discard(args) => discard(context, args).await,
+    }
+}
+
+async fn list(context: &Context, args: ListArgs) -> anyhow::Result<ExitCode> {
+    let client = context.client().await?;
+    let selection = client.select(&args.select.queue, &args.select.filter);
+    let page = async |size: u32, token: String| {
+        let page = client
+            .dead_letters_page(selection.clone(), size, &token)
+            .await?;
+        Ok((page.tasks, page.next_page_token))
+    };
+    let Some((tasks, next_page_token)) = listing::run(context, &args.page, page).await? else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    if tasks.is_empty() && context.out.format == Format::Table {
+        output::note("no dead letters");
+    }
+    let answer = v1::ListDeadLettersResponse {
+        tasks,
+        next_page_token,
+    };
+    context.out.list(&answer, &answer.tasks, |style| {
+        task_view::dead_list(style, &answer.tasks)
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Redrives the tasks named, the first at once and the last towards the end of the spread.
+async fn redrive_ids(context: &Context, args: RedriveArgs) -> anyhow::Result<ExitCode> {
+    let client = context.client().await?;
+    let count = u32::try_from(args.ids.len()).unwrap_or(u32::MAX);
+    let step = args.spread.unwrap_or_default() / count.max(1);
+    let mut delay = Duration::ZERO;
+    for id in &args.ids {
+        let task = if args.act.dry_run {
+            client.dead_letter(id).await?
+        } else {
+            client.redrive(id, delay, &args.act.reason).await?
+        };
+        delay = delay.saturating_add(step);
+        let answer = v1::RedriveTaskResponse { task: Some(task) };
+        let word = if args.act.dry_run {
+            "would redrive"
+        } else {
+            "redriven"
+        };
+        context
+            .out
+            .answer(&answer, |_style| format!("{word} {id}"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn redrive_selected(context: &Context, args: RedriveArgs) -> anyhow::Result<ExitCode> {
+    let what = check_selected(&args.select, args.all, &args.act)?;
+    let client = context.client().await?;
+    let request = |dry_run| v1::RedriveDeadLettersRequest {
+        selection: Some(client.select(&args.select.queue, &args.select.filter)),
+        expected_count: None,
+        count_max: args.limit,
+        dry_run,
+        spread: args.spread.map(values::proto_duration),
+        reason: args.act.reason.clone(),
+    };
+    if args.act.dry_run || !args.act.yes {
+        let counted = last(context, client.redrive_many(request(true)).await?, false).await?;
+        if args.act.dry_run {
+            context.out.answer(&counted, |_style| {
+                format!("would redrive {}", counted.matched)
+            })?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let spread = match args.spread {
+            Some(spread) => format!(", spread over {}", human::span(spread)),
+            None => ", all at once".to_owned(),
+        };
+        if !go_ahead(
+            counted.matched,
+            &format!("redrive {} {what}{spread}?", counted.matched),
+        )? {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    let lines = context.out.format == Format::Jsonl;
+    let done = last(context, client.redrive_many(request(false)).await?, lines).await?;
+    if !lines {
+        context
+            .out
+            .answer(&done, |_style| format!("redriven {}", done.redriven))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn discard(context: &Context, args: DiscardArgs) -> anyhow::Result<ExitCode> {
+    let what = check_selected(&args.select, args.all, &args.act)?;
+    let client = context.client().await?;
+    let counted = discard_call(context, &client, &args, None).await?;
+    if args.act.dry_run {
+        context.out.answer(&counted, |_style| {
+            format!("would discard {}", counted.matched)
+        })?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let question = format!(
+        "delete {} {what} for good? there is no undo",
+        counted.matched
+    );
+    if !args.act.yes && !go_ahead(counted.matched, &question)? {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let done = discard_call(context, &client, &args, Some(counted.matched)).await?;
+    if context.out.format != Format::Jsonl {
+        context
+            .out
+            .answer(&done, |_style| format!("discarded {}", done.discarded))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Counts what is selected, or deletes it where it is exactly that many.
+async fn discard_call(
+    context: &Context,
+    client: &Client,
+    args: &DiscardArgs,
+    expected_count: Option<u64>,
+) -> anyhow::Result<v1::DiscardDeadLettersResponse> {
+    let request = v1::DiscardDeadLettersRequest {
+        selection: Some(client.select(&args.select.queue, &args.select.filter)),
+        expected_count,
+        dry_run: expected_count.is_none(),
+        reason: args.act.reason.clone(),
+    };
+    let lines = context.out.format == Format::Jsonl && expected_count.is_some();
+    last(context, client.discard_many(request).await?, lines).await
+}
+
+/// Asks whether to act on `count` tasks; says so where there is nothing to do.
+fn go_ahead(count: u64, question: &str) -> anyhow::Result<bool> {
+    if count == 0 {
+        output::note("nothing is selected");
+        return Ok(false);
+    }
+    let answer = confirm::ask(question, false)?;
+    if answer == Answer::No {
+        output::note("nothing was changed");
+    }
+    Ok(answer == Answer::Yes)
+}
+
+/// What is selected, in words, once it is certain that something is and that somebody can agree.
+fn check_selected(select: &SelectArgs, all: bool, act: &ActArgs) -> anyhow::Result<String> {
+    if select.queue.is_empty() && select.filter.is_empty() && !all {
+        return Err(exit::usage(
+            "say which: --queue, --filter, or --all for every one",
+        ));
+    }
+    confirm::check_possible(act.yes || act.dry_run)?;
+    let queue = match select.queue.as_str() {
+        "" => String::new(),
+        queue => format!(" of queue {queue}"),
+    };
+    let filter = match select.filter.as_str() {
+        "" => String::new(),
+        filter => format!(" where {filter}"),
+    };
+    Ok(format!("dead letters{queue}{filter}"))
+}
+
+/// The last message of a stream of progress; with `lines`, each is printed as it comes.
+async fn last<M: ProtoJson>(
+    context: &Context,
+    mut progress: impl TryStream<Ok = M, Error = Error> + Unpin,
+    lines: bool,
+) -> anyhow::Result<M> {
+    let mut last = None;
+    while let Some(message) = progress.try_next().await? {
+        if lines {
+            context.out.items(std::slice::from_ref(&message))?;
+        }
+        last = Some(message);
+    }
+    Ok(last.ok_or(Error::Incomplete {
+        missing: "progress",
+    })?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn select(queue: &str, filter: &str) -> SelectArgs {
+        SelectArgs {
+            queue: queue.to_owned(),
+            filter: filter.to_owned(),
+        }
+    }
+
+    fn act(yes: bool) -> ActArgs {
+        ActArgs {
+            dry_run: false,
+            yes,
+            reason: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_bulk_act_on_nothing_in_particular_is_refused() {
+        let error = check_selected(&select("", ""), false, &act(true)).unwrap_err();
+        assert_eq!(exit::code(&error), exit::USAGE);
+        assert!(error.to_string().contains("--all"));
+    }
+
+    #[test]
+    fn the_question_says_what_is_selected() {
+        let what = check_selected(&select("mail", "attempts > 3"), false, &act(true)).unwrap();
+        assert_eq!(what, "dead letters of queue mail where attempts > 3");
+        assert_eq!(
+            check_selected(&select("", ""), true, &act(true)).unwrap(),
+            "dead letters"
+        );
+    }
+}

@@ -1,0 +1,168 @@
+//! Exit codes: which there are, and which one an error ends the process with.
+//!
+//! The table for people is in `args::AFTER_LONG_HELP`; a test holds both together.
+
+use std::{error::Error as StdError, fmt, io, process::ExitCode};
+
+use redrive_client::Error as ClientError;
+
+use crate::output;
+
+/// Another error.
+pub(crate) const OTHER: u8 = 1;
+/// Wrong usage; clap's own code too.
+pub(crate) const USAGE: u8 = 2;
+/// The task waited for failed, was routed on, or is a dead letter.
+pub(crate) const WAIT_FAILED: u8 = 10;
+/// The task waited for was cancelled or discarded.
+pub(crate) const WAIT_CANCELLED: u8 = 11;
+/// The wait ran out of time.
+pub(crate) const WAIT_TIMED_OUT: u8 = 12;
+/// A call failed: this plus its gRPC code.
+pub(crate) const RPC_BASE: u8 = 64;
+/// The reader of stdout went away: 128 + SIGPIPE, as for programs that the signal ends.
+pub(crate) const CLOSED_PIPE: u8 = 141;
+/// Stopped at once by a second signal: 128 + SIGINT.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// A mistake on the command line that clap cannot see.
+#[derive(Debug)]
+pub(crate) struct Usage(pub(crate) String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl StdError for Usage {}
+
+/// An [`anyhow::Error`] that ends the process with [`USAGE`].
+pub(crate) fn usage(problem: impl Into<String>) -> anyhow::Error {
+    anyhow::Error::new(Usage(problem.into()))
+}
+
+/// The code that an error ends the process with.
+pub(crate) fn code(error: &anyhow::Error) -> u8 {
+    if is_closed_pipe(error) {
+        return CLOSED_PIPE;
+    }
+    if let Some(error) = error.downcast_ref::<ClientError>() {
+        let code = u8::try_from(i32::from(error.code())).unwrap_or_default();
+        return RPC_BASE.saturating_add(code);
+    }
+    if error.downcast_ref::<Usage>().is_some() {
+        USAGE
+    } else {
+        OTHER
+    }
+}
+
+/// Tells the error on stderr, unless nobody reads any more, and answers its code.
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    if !is_closed_pipe(error) {
+        output::note(&format!("redrive: {}", sentence(error)));
+    }
+    ExitCode::from(code(error))
+}
+
+/// What went wrong and what to do about it, on one line.
+fn sentence(error: &anyhow::Error) -> String {
+    match error.downcast_ref::<ClientError>() {
+        Some(ClientError::Connect { address, problem }) => format!(
+            "no coordinator answers at {address} ({problem}); start one with `redrive dev`, or \
+             name another with --address or REDRIVE_ADDRESS"
+        ),
+        Some(_) | None => format!("{error:#}"),
+    }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::args::Cli;
+
+    fn connect_error() -> anyhow::Error {
+        let address = "127.0.0.1:1".to_owned();
+        ClientError::Connect {
+            address,
+            problem: "connection refused".to_owned(),
+        }
+        .into()
+    }
+
+    #[test]
+    fn a_failed_call_ends_with_64_plus_its_code() {
+        assert_eq!(code(&connect_error()), 78);
+        let refusal = redrive_proto::v1::Refusal {
+            code: 5,
+            ..Default::default()
+        };
+        assert_eq!(code(&ClientError::from(refusal).into()), 69);
+        let invalid = ClientError::Invalid {
+            field: "a".to_owned(),
+            problem: "b".to_owned(),
+        };
+        assert_eq!(code(&anyhow::Error::new(invalid).context("more")), 67);
+    }
+
+    #[test]
+    fn usage_pipes_and_the_rest_have_their_own_codes() {
+        assert_eq!(code(&usage("say --yes")), USAGE);
+        assert_eq!(code(&anyhow::anyhow!("else")), OTHER);
+        let pipe = io::Error::from(io::ErrorKind::BrokenPipe);
+        assert_eq!(
+            code(&anyhow::Error::new(pipe).context("writing")),
+            CLOSED_PIPE
+        );
+    }
+
+    #[test]
+    fn nobody_listening_is_told_in_one_line_with_address_and_remedy() {
+        let told = sentence(&connect_error());
+        for part in [
+            "127.0.0.1:1",
+            "connection refused",
+            "redrive dev",
+            "REDRIVE_ADDRESS",
+        ] {
+            assert!(told.contains(part), "{told}");
+        }
+        assert!(!told.contains('\n'));
+    }
+
+    #[test]
+    fn the_help_names_every_code() {
+        let help = Cli::command().render_long_help().to_string();
+        let table = help.split("Exit codes:").nth(1).unwrap();
+        let own = [
+            OTHER,
+            USAGE,
+            WAIT_FAILED,
+            WAIT_CANCELLED,
+            WAIT_TIMED_OUT,
+            CLOSED_PIPE,
+        ];
+        for code in own
+            .into_iter()
+            .chain([RPC_BASE + 3, RPC_BASE + 5, RPC_BASE + 14])
+        {
+            assert!(
+                table
+                    .lines()
+                    .any(|line| line.split_whitespace().any(|w| w == code.to_string())),
+                "{code} is not in {table}"
+            );
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Tables for people: no borders, upper-case headers, cut to the width of the terminal.
+//!
+//! Pure but for [`Style::of_stdout`], which looks at the terminal once. Without a terminal nothing
+//! is cut, so that `grep` and `awk` see everything.
+
+use std::{
+    io::{self, IsTerminal as _},
+    time::SystemTime,
+};
+
+use comfy_table::{
+    Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Row, presets::NOTHING,
+};
+
+/// Narrower than this, terminals are not catered for.
+const WIDTH_MIN: u16 = 40;
+
+/// For whom tables are drawn.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Style {
+    /// The columns of the terminal; `None` for no limit.
+    pub(crate) width: Option<u16>,
+    /// Whether states are coloured.
+    pub(crate) color: bool,
+    /// Ages count from here.
+    pub(crate) now: SystemTime,
+}
+
+impl Style {
+    /// The style for what stdout is: a terminal of some width, or not.
+    pub(crate) fn of_stdout(color: bool, now: SystemTime) -> Self {
+        let terminal = io::stdout().is_terminal();
+        let width = comfy_table::Table::new().width().filter(|_| terminal);
+        Self {
+            width: width.map(|width| width.max(WIDTH_MIN)),
+            color: color && terminal,
+            now,
+        }
+    }
+
+    /// For tests and files: no limits, no colour.
+    #[cfg(test)]
+    pub(crate) fn plain() -> Self {
+        Self {
+            width: None,
+            color: false,
+            now: SystemTime::UNIX_EPOCH,
+        }
+    }
+}
+
+/// How a column is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Column {
+    /// A text that may be cut.
+    Text(&'static str),
+    /// A text that is useless when cut, such as an id.
+    Whole(&'static str),
+    /// A number, to the right.
+    Number(&'static str),
+}
+
+/// A table in the making.
+#[derive(Debug)]
+pub(crate) struct Table {
+    style: Style,
+    inner: comfy_table::Table,
+}
+
+impl Table {
+    /// An empty table with these columns.
+    pub(crate) fn new(style: &Style, columns: &[Column]) -> Self {
+        let mut inner = blank(style);
+        inner.set_header(columns.iter().map(|column| match column {
+            Column::Text(name) | Column::Whole(name) | Column::Number(name) => Cell::new(name),
+        }));
+        inner.set_constraints(columns.iter().map(|column| match column {
+            Column::Whole(_) | Column::Number(_) => ColumnConstraint::ContentWidth,
+            Column::Text(_) => ColumnConstraint::LowerBoundary(comfy_table::Width::Fixed(3)),
+        }));
+        for (layout, column) in columns.iter().zip(inner.column_iter_mut()) {
+            if matches!(layout, Column::Number(_)) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        Self {
+            style: *style,
+            inner,
+        }
+    }
+
+    /// Adds a row, of as many cells as there are columns. Each is kept on one line.
+    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
+        let color = self.style.color;
+        let mut row = Row::from(cells.map(|text| {
+            let mood = color.then(|| mood(&text)).flatten();
+            let cell = Cell::new(one_line(&text));
+            mood.map_or_else(|| cell.clone(), |mood| cell.clone().fg(mood))
+        }));
+        row.max_height(1);
+        self.inner.add_row(row);
+    }
+
+    /// The table's lines; an empty table is its header alone.
+    pub(crate) fn render(&self) -> String {
+        self.inner.trim_fmt()
+    }
+}
+
+/// Names and values, one a line; long values go on below themselves. Empty values are left out.
+pub(crate) fn details(style: &Style, entries: &[(&str, String)]) -> String {
+    let mut table = blank(style);
+    for (name, value) in entries.iter().filter(|(_, value)| !value.is_empty()) {
+        let color = style.color.then(|| mood(value)).flatten();
+        let cell = Cell::new(value);
+        let cell = color.map_or_else(|| cell.clone(), |mood| cell.clone().fg(mood));
+        table.add_row(vec![Cell::new(format!("{name}:")), cell]);
+    }
+    table.set_constraints([ColumnConstraint::ContentWidth]);
+    table.trim_fmt()
+}
+
+fn blank(style: &Style) -> comfy_table::Table {
+    let mut table = comfy_table::Table::new();
+    table.load_style(NOTHING);
+    table.set_truncation_indicator("…");
+    match style.width {
+        Some(width) => {
+            table
+                .set_content_arrangement(ContentArrangement::Dynamic)
+                .set_width(width);
+        }
+        None => {
+            table.set_content_arrangement(ContentArrangement::Disabled);
+        }
+    }
+    if style.color {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
+    table
+}
+
+/// Control characters would break the table, or speak to the terminal.
+fn one_line(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+fn mood(text: &str) -> Option<Color> {
+    match text {
+        "DEAD" | "FAILED" | "CRASHED" | "TIMED_OUT" | "DEAD_LETTERED" => Some(Color::Red),
+        "RETRYING" | "RETRIED" | "RETRY_SCHEDULED" | "SUSPECT" | "DISCONNECTED" => {
+            Some(Color::Yellow)
+        }
+        "SUCCEEDED" | "RUNNING" | "LIVE" => Some(Color::Green),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(style: &Style) -> Table {
+        let mut table = Table::new(
+            style,
+            &[
+                Column::Whole("ID"),
+                Column::Text("REASON"),
+                Column::Number("RUNS"),
+            ],
+        );
+        let reason = "a long\nreason that nobody could fit into a narrow terminal".to_owned();
+        table.row(["0123456789".to_owned(), reason, "12".to_owned()]);
+        table
+    }
+
+    #[test]
+    fn without_a_terminal_nothing_is_cut_and_every_row_is_one_line() {
+        let text = sample(&Style::plain()).render();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        assert!(lines[0].contains("ID") && lines[0].contains("REASON"));
+        assert!(lines[1].contains("a long reason that nobody could fit into a narrow terminal"));
+    }
+
+    #[test]
+    fn a_narrow_terminal_cuts_texts_but_never_ids_or_numbers() {
+        let style = Style {
+            width: Some(40),
+            ..Style::plain()
+        };
+        let text = sample(&style).render();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        assert!(
+            lines[1].contains("0123456789") && lines[1].contains("12"),
+            "{text}"
+        );
+        assert!(lines[1].contains('…') && lines.iter().all(|line| line.chars().count() <= 40));
+    }
+
+    #[test]
+    fn colours_are_used_only_where_they_are_wanted() {
+        let states = |style: &Style| {
+            let mut table = Table::new(style, &[Column::Text("STATE")]);
+            table.row(["DEAD".to_owned()]);
+            table.render()
+        };
+        assert!(!states(&Style::plain()).contains('\u{1b}'));
+        assert!(
+            states(&Style {
+                color: true,
+                ..Style::plain()
+            })
+            .contains('\u{1b}')
+        );
+    }
+
+    #[test]
+    fn details_leave_out_what_is_empty() {
+        let text = details(
+            &Style::plain(),
+            &[("Id", "1".to_owned()), ("Result", String::new())],
+        );
+        assert!(text.contains("Id:") && !text.contains("Result"), "{text}");
+    }
+}
