@@ -43,6 +43,7 @@ pub(super) struct Core {
     waited: BTreeMap<RequestId, TaskId>,
     unary_held: BTreeMap<Arc<str>, usize>,
     begun: Vec<TaskId>,
+    served_polls: Vec<RequestId>,
     dirty_queues: BTreeSet<QueueName>,
     dirty_members: Vec<Member>,
     crowded_queues: BTreeSet<QueueName>,
@@ -66,6 +67,7 @@ impl Core {
             waited: BTreeMap::new(),
             unary_held: BTreeMap::new(),
             begun: Vec::new(),
+            served_polls: Vec::new(),
             dirty_queues: BTreeSet::new(),
             dirty_members: Vec::new(),
             crowded_queues: BTreeSet::new(),
@@ -299,6 +301,15 @@ impl<'a> Step<'a> {
 
     pub(super) fn take_begun(&mut self) -> Vec<TaskId> {
         std::mem::take(&mut self.core.begun)
+    }
+
+    /// A call that waits for work got its first task: it is answered when the step ends.
+    pub(super) fn note_served_poll(&mut self, request: RequestId) {
+        self.core.served_polls.push(request);
+    }
+
+    pub(super) fn take_served_polls(&mut self) -> Vec<RequestId> {
+        std::mem::take(&mut self.core.served_polls)
     }
 
     /// How many calls wait.

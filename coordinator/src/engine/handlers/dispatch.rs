@@ -220,9 +220,13 @@ fn grant(step: &mut Step<'_>, member: Member, id: TaskId) {
                 .get_mut(&request)
                 .expect("it wants work");
             poll.room -= 1;
+            let first = poll.taken.is_empty();
             poll.taken.push(delivery);
             let until = at.plus_ms(poll.ttl_ms);
             step.clocks_mut().set(Alarm::Life(id), until);
+            if first {
+                step.note_served_poll(request);
+            }
         }
     }
 }
@@ -306,11 +310,7 @@ fn is_of_this_epoch(step: &Step<'_>, task: &Task) -> bool {
 
 /// Calls that got something are answered with all they got.
 fn answer_polls(step: &mut Step<'_>) {
-    let got = |(request, poll): (&_, &crate::engine::sessions::Poll)| {
-        (!poll.taken.is_empty()).then_some(*request)
-    };
-    let requests: Vec<_> = step.sessions().polls.iter().filter_map(got).collect();
-    for request in requests {
+    for request in step.take_served_polls() {
         finish_poll(step, request);
     }
 }

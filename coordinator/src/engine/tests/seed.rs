@@ -29,8 +29,8 @@ fn retry_at_once() -> ReportOutcome {
     }
 }
 
-fn named(name: &str) -> Option<PolicyRef> {
-    Some(PolicyRef::Named(presets::named(name).unwrap()))
+fn named(name: &str) -> PolicyRef {
+    PolicyRef::Named(presets::named(name).unwrap())
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn s02_an_override_in_the_report_stays_with_the_task_over_a_restart() {
 #[test]
 fn s03_celery_default_retries_after_three_minutes() {
     let mut world = running(NewTask {
-        policy: named("celery-default"),
+        policy: Some(named("celery-default")),
         ..new_task("mail")
     });
     world.report("w1", ("t1", 1), fail());
@@ -332,7 +332,7 @@ fn s35_a_timeout_is_judged_by_the_rules_for_timeouts() {
         hard_ms: Some(30_000),
     };
     let task = NewTask {
-        policy: named("recommended"),
+        policy: Some(named("recommended")),
         timeouts: Some(timeouts),
         ..new_task("mail")
     };
@@ -380,7 +380,7 @@ fn b8_limits_grow_with_every_timeout_and_start_again_after_a_redrive() {
         hard_ms: Some(30_000),
     };
     let task = NewTask {
-        policy: named("recommended"),
+        policy: Some(named("recommended")),
         timeouts: Some(timeouts),
         ..new_task("mail")
     };

@@ -6,24 +6,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::engine::command::{
-    Call, Capacity, Command, FromWorker, Hello, LeaseTasks, NewTask, Report, ReportContent,
-    ReportOutcome, Start, WorkerInfo,
+    Call, Capacity, Command, FromWorker, Hello, LeaseTasks, NewTask, Report, ReportOutcome,
+    WorkerInfo,
 };
-use crate::engine::effect::{Answer, Delivery, Effect, ReportStatus, TaskView, ToWorker};
-use crate::engine::event::{Event, Recorded};
-use crate::engine::failure::{Failure, FailureClass};
-use crate::engine::ids::{
-    LeaseToken, LinkId, QueueName, RequestId, SessionId, ShardId, TaskId, Timestamp,
-};
+use crate::engine::effect::{Answer, Delivery, Effect, TaskView};
+use crate::engine::event::Recorded;
+use crate::engine::ids::{LeaseToken, LinkId, RequestId, SessionId, ShardId, TaskId, Timestamp};
 use crate::engine::ledger::Ledger;
-use crate::engine::ledger::task::{Payload, Priority};
 use crate::engine::rejection::Rejection;
-use crate::engine::retry::policy::{Backoff, Jitter, Shape};
-use crate::engine::retry::{DeadReason, Policy};
 use crate::engine::{Engine, EngineConfig, Turn, invariants};
+
+mod parts;
+mod told;
+
+pub(super) use parts::*;
 
 /// When scripts begin.
 pub(super) const START: Timestamp = Timestamp(1_800_000_000_000);
@@ -54,70 +51,6 @@ pub(super) struct Worker {
     pub(super) session: Option<SessionId>,
     pub(super) resumed: bool,
     pub(super) lost: Vec<LeaseToken>,
-}
-
-/// A policy with plain numbers: so many attempts, 10 s apart.
-pub(super) fn plain_policy(max_attempts: u32) -> Policy {
-    Policy {
-        name: "plain".into(),
-        max_attempts,
-        backoff: fixed(10_000),
-        crash_backoff: fixed(1000),
-        ..Policy::default()
-    }
-}
-
-/// The same delay each time.
-pub(super) fn fixed(delay_ms: u64) -> Backoff {
-    Backoff {
-        jitter: Jitter::None,
-        ..Backoff::of(Shape::Fixed { delay_ms })
-    }
-}
-
-/// What a script's task is made of, where it says no more.
-pub(super) fn new_task(queue: &str) -> NewTask {
-    NewTask {
-        queue: QueueName::new("default", queue).unwrap(),
-        kind: "work".into(),
-        payload: Payload {
-            data: Bytes::from_static(b"{}"),
-            content_type: None,
-        },
-        priority: Priority::Normal,
-        start: Start::After { delay_ms: 0 },
-        timeouts: None,
-        policy: None,
-        max_attempts: None,
-        labels: Vec::new(),
-    }
-}
-
-/// A failure of the class INTERNAL.
-pub(super) fn failure() -> Failure {
-    Failure::new(FailureClass::Internal, "it broke")
-}
-
-/// A report that the work failed.
-pub(super) fn fail() -> ReportOutcome {
-    fail_with(failure())
-}
-
-/// A report that the work failed in this way.
-pub(super) fn fail_with(failure: Failure) -> ReportOutcome {
-    ReportOutcome::Fail {
-        failure,
-        not_retryable: false,
-        retry_after_ms: None,
-    }
-}
-
-/// A report that the work is done.
-pub(super) fn complete() -> ReportOutcome {
-    ReportOutcome::Complete {
-        result: None,
-        label: None,
-    }
 }
 
 impl World {
@@ -533,108 +466,6 @@ impl World {
             );
         }
     }
-
-    fn note_event(&mut self, event: &Event) {
-        let line = match event {
-            Event::RetryScheduled {
-                id,
-                run,
-                budget,
-                not_before,
-                ..
-            } => {
-                let wait = not_before.since_ms(self.now);
-                let outcome = run.outcome;
-                format!(
-                    "{}: {outcome:?}, {budget:?}, again in {wait} ms",
-                    self.name(*id)
-                )
-            }
-            Event::TaskDied { id, reason, .. } => {
-                format!("{}: dead, {}", self.name(*id), reason.name())
-            }
-            Event::TaskFinished { id, outcome, .. } => format!("{}: {outcome:?}", self.name(*id)),
-            Event::TaskRedriven { id, .. } => format!("{}: redriven", self.name(*id)),
-            Event::CancelRequested { id } => format!("{}: cancel requested", self.name(*id)),
-            Event::LeaseStarted { id, .. } => format!("{}: begun", self.name(*id)),
-            Event::TransferReceived { task, .. } => {
-                let dead = matches!(
-                    task.state,
-                    crate::engine::ledger::task::State::Dead {
-                        reason: DeadReason::TransferInvalid,
-                        ..
-                    }
-                );
-                format!(
-                    "arrived in {}{}",
-                    task.queue.queue(),
-                    if dead { ", dead" } else { "" }
-                )
-            }
-            Event::TasksForgotten { ids } => format!("forgot {}", ids.len()),
-            Event::EpochStarted { .. }
-            | Event::QueueConfigured { .. }
-            | Event::QueuePaused { .. }
-            | Event::QueueResumed { .. }
-            | Event::TaskEnqueued { .. }
-            | Event::LeaseGranted { .. }
-            | Event::TimeoutsChanged { .. }
-            | Event::ExpiredThrough { .. }
-            | Event::TransferSent { .. }
-            | Event::TransferConfirmed { .. } => return,
-        };
-        self.told.push(line);
-    }
-
-    fn note_told(&mut self, link: LinkId, message: ToWorker) {
-        let worker = self.links.get(&link).cloned().unwrap_or_default();
-        let line = match message {
-            ToWorker::Welcome(welcome) => {
-                let entry = self.workers.entry(worker).or_default();
-                entry.session = Some(welcome.session);
-                entry.resumed = welcome.resumed;
-                entry.lost = welcome.lost;
-                return;
-            }
-            ToWorker::Delivery(delivery) => {
-                let key = (self.name(delivery.token.task), delivery.token.fence.run());
-                self.tokens.insert(key.clone(), delivery.token);
-                let line = format!("{worker} gets {}#{}", key.0, key.1);
-                self.deliveries.insert(key, *delivery);
-                line
-            }
-            ToWorker::Acks(acks) => {
-                for ack in acks {
-                    let token = LeaseToken::parse(&ack.raw_token);
-                    let name = token.map_or_else(|| "?".to_owned(), |token| self.name(token.task));
-                    let status = match ack.status {
-                        ReportStatus::Invalid(rejection) => format!("invalid, {rejection}"),
-                        status @ (ReportStatus::Recorded
-                        | ReportStatus::Duplicate
-                        | ReportStatus::Superseded
-                        | ReportStatus::Gone) => format!("{status:?}").to_lowercase(),
-                    };
-                    self.told.push(format!("ack {name}: {status}"));
-                }
-                return;
-            }
-            ToWorker::Cancel { token, reason, .. } => {
-                format!("{worker} stop {}: {reason:?}", self.name(token.task))
-            }
-            ToWorker::Timeouts { token, timeouts } => {
-                let (soft, hard) = (timeouts.soft_ms, timeouts.hard_ms);
-                format!(
-                    "{worker} limits {}: {soft:?} {hard:?}",
-                    self.name(token.task)
-                )
-            }
-            ToWorker::Ping { .. } => format!("ping {worker}"),
-            ToWorker::Drain { .. } => format!("drain {worker}"),
-            ToWorker::Reconnect { .. } => format!("reconnect {worker}"),
-            ToWorker::Refused(rejection) => format!("refuse {worker}: {rejection}"),
-        };
-        self.told.push(line);
-    }
 }
 
 impl Drop for World {
@@ -642,34 +473,5 @@ impl Drop for World {
         if !std::thread::panicking() {
             self.check_replay();
         }
-    }
-}
-
-/// A report with this token.
-pub(super) fn report_with(token: LeaseToken, outcome: ReportOutcome) -> Report {
-    let raw_token = Bytes::copy_from_slice(&token.to_bytes());
-    let content = ReportContent {
-        token,
-        outcome,
-        checkpoint: None,
-    };
-    Report {
-        raw_token,
-        content: Ok(content),
-    }
-}
-
-/// A worker of this name for these queues (all of weight 1) and kinds.
-pub(super) fn info(worker: &str, queues: &[&str], kinds: &[&str]) -> WorkerInfo {
-    let queue = |name: &&str| (QueueName::new("default", name).unwrap(), 1);
-    let mut kinds: Vec<Arc<str>> = kinds.iter().map(|kind| Arc::from(*kind)).collect();
-    kinds.sort();
-    WorkerInfo {
-        namespace: "default".into(),
-        worker: worker.into(),
-        version: "".into(),
-        host: "".into(),
-        queues: queues.iter().map(queue).collect(),
-        kinds,
     }
 }
