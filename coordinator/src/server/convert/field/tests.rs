@@ -1,0 +1,121 @@
+//! Single values: what is taken, what is refused, and in which words.
+
+use super::*;
+
+fn seconds(seconds: i64, nanos: i32) -> Duration {
+    Duration { seconds, nanos }
+}
+
+#[test]
+fn paths_read_like_the_request_is_written() {
+    let root = At::Root;
+    let tasks = root.field("tasks");
+    let third = tasks.index(3);
+    let labels = third.field("labels");
+    assert_eq!(labels.key("team").to_string(), "tasks[3].labels[\"team\"]");
+    assert_eq!(
+        third.path("rules[0].id").to_string(),
+        "tasks[3].rules[0].id"
+    );
+    assert_eq!(root.index(2).to_string(), "[2]");
+}
+
+#[test]
+fn a_refused_value_is_repeated_in_part_only() {
+    assert_eq!(quoted("a\n\"b"), r#""a\n\"b""#);
+    let long = quoted(&"x".repeat(10_000));
+    assert_eq!(long, format!("\"{}…\"", "x".repeat(QUOTE_CHARACTERS_MAX)));
+}
+
+#[test]
+fn durations_are_exact_to_the_millisecond_and_round_up_below_it() {
+    let parse = |d| duration_ms(&d, u64::MAX, At::Root);
+    assert_eq!(parse(seconds(1, 500_000_000)), Ok(1500));
+    assert_eq!(parse(seconds(0, 1)), Ok(1));
+    assert_eq!(parse(seconds(0, 0)), Ok(0));
+}
+
+#[test]
+fn malformed_negative_and_long_durations_are_refused_by_name() {
+    let at = At::Root;
+    let at = at.field("delay");
+    let refused = |d| duration_ms(&d, 3_600_000, at).unwrap_err().to_string();
+    assert!(refused(seconds(1, -1)).starts_with("delay is malformed"));
+    assert!(refused(seconds(0, NANOS_PER_SECOND)).starts_with("delay is malformed"));
+    assert!(refused(seconds(0, i32::MIN)).starts_with("delay is malformed"));
+    assert_eq!(
+        refused(seconds(-2, 0)),
+        "delay is negative (-2 s), durations are at least 0"
+    );
+    assert!(refused(seconds(0, -5)).contains("negative"));
+    assert_eq!(
+        refused(seconds(7200, 0)),
+        "delay is 2 h, at most 1 h is allowed"
+    );
+    assert!(refused(seconds(i64::MAX, 999_999_999)).contains("at most 1 h"));
+}
+
+#[test]
+fn instants_before_1970_are_past_and_malformed_ones_are_refused() {
+    let parse = |seconds, nanos| instant(&ProtoTimestamp { seconds, nanos }, At::Root);
+    assert_eq!(parse(2, 1), Ok(Timestamp(2001)));
+    assert_eq!(parse(-5, 999_999_999), Ok(Timestamp(0)));
+    assert!(parse(0, -1).is_err());
+    assert!(parse(0, NANOS_PER_SECOND).is_err());
+    assert!(parse(TIMESTAMP_SECONDS_MAX + 1, 0).is_err());
+}
+
+#[test]
+fn the_wire_forms_of_times_come_back_as_they_went() {
+    for ms in [0, 1, 999, 1000, 1_700_000_000_123] {
+        assert_eq!(duration_ms(&duration(ms), u64::MAX, At::Root), Ok(ms));
+        assert_eq!(
+            instant(&timestamp(Timestamp(ms)), At::Root),
+            Ok(Timestamp(ms))
+        );
+    }
+}
+
+#[test]
+fn small_payloads_are_copied_and_large_ones_are_shared() {
+    let received = Bytes::from(vec![7; 64 * 1024]);
+    let parse = |bytes: usize| {
+        let data = received.slice(..bytes);
+        let value = pb::Payload {
+            data,
+            content_type: String::new(),
+        };
+        payload(value, limits::PAYLOAD_BYTES_MAX, At::Root)
+            .unwrap()
+            .data
+    };
+    assert_ne!(parse(COPY_BYTES_MAX - 1).as_ptr(), received.as_ptr());
+    assert_eq!(parse(COPY_BYTES_MAX).as_ptr(), received.as_ptr());
+}
+
+#[test]
+fn a_soft_limit_above_the_hard_one_is_refused() {
+    let both = |soft, hard| {
+        let value = pb::Timeouts {
+            soft: Some(seconds(soft, 0)),
+            hard: Some(seconds(hard, 0)),
+        };
+        timeouts(&value, At::Root)
+    };
+    assert_eq!(
+        both(5, 5),
+        Ok(Timeouts {
+            soft_ms: Some(5000),
+            hard_ms: Some(5000)
+        })
+    );
+    let refused = both(6, 5).unwrap_err();
+    assert_eq!(refused.field, "soft");
+    assert!(refused.problem.contains("hard limit of 5 s"), "{refused}");
+    assert_eq!(both(0, 5).unwrap_err().field, "soft");
+    let days = both(1, 31 * 86_400).unwrap_err();
+    assert_eq!(
+        days.to_string(),
+        "hard is 31 days, at most 30 days is allowed"
+    );
+}

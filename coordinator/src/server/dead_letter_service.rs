@@ -1,0 +1,231 @@
+//! DeadLetterService: what an operator does with tasks that will not be tried again by themselves.
+
+use std::pin::Pin;
+
+use futures::stream::{self, Stream, StreamExt as _};
+use redrive_proto::v1 as pb;
+use redrive_proto::v1::dead_letter_service_server::DeadLetterService;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use super::bulk::{Act, BulkRun, Plan, Progress};
+use super::convert::page::ListOf;
+use super::convert::view::{Detail, task_view};
+use super::convert::{At, field};
+use super::edge::Edge;
+use super::status::{Refused, answer};
+use super::task_service::task_id;
+use crate::engine::command::Call;
+use crate::engine::ledger::task::TaskState;
+use crate::engine::limits;
+use crate::engine::rejection::Rejection;
+
+type Stepwise<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// DeadLetterService over the engine's inbox.
+#[derive(Clone, Debug)]
+pub(crate) struct DeadLetters {
+    pub(crate) edge: Edge,
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl DeadLetters {
+    async fn list(
+        &self,
+        request: pb::ListDeadLettersRequest,
+    ) -> Result<pb::ListDeadLettersResponse, Refused> {
+        let pb::ListDeadLettersRequest {
+            selection,
+            page_size,
+            page_token,
+        } = request;
+        let request = pb::ListTasksRequest {
+            selection,
+            page_size,
+            page_token,
+        };
+        let page = self.edge.page(request, ListOf::DeadLetters).await?;
+        let next_page_token = page.next_page_token;
+        Ok(pb::ListDeadLettersResponse {
+            tasks: page.tasks,
+            next_page_token,
+        })
+    }
+
+    async fn get(
+        &self,
+        request: pb::GetDeadLetterRequest,
+    ) -> Result<pb::GetDeadLetterResponse, Refused> {
+        let id = task_id(&request.task_id)?;
+        let view = self.edge.task_answer(Call::GetTask(id)).await?;
+        if view.state != TaskState::Dead {
+            let wanted = "it would have to be DEAD; look at it with TaskService.GetTask";
+            return Err(Rejection::WrongState {
+                id,
+                state: view.state.name(),
+                wanted,
+            }
+            .into());
+        }
+        Ok(pb::GetDeadLetterResponse {
+            task: Some(task_view(&view, Detail::Whole)),
+        })
+    }
+
+    async fn redrive(
+        &self,
+        request: pb::RedriveTaskRequest,
+    ) -> Result<pb::RedriveTaskResponse, Refused> {
+        let root = At::Root;
+        let id = task_id(&request.task_id)?;
+        let delay = request.delay.as_ref();
+        let delay_ms = field::optional_ms(delay, limits::DELAY_MS_MAX, root.field("delay"))?;
+        let reason = field::reason(&request.reason, root.field("reason"))?;
+        let call = Call::RedriveTask {
+            id,
+            delay_ms: delay_ms.unwrap_or(0),
+        };
+        let task = self.edge.task(call).await?;
+        tracing::info!(task = %id, %reason, "redriven");
+        Ok(pb::RedriveTaskResponse { task: Some(task) })
+    }
+
+    async fn redrive_many(
+        &self,
+        request: pb::RedriveDeadLettersRequest,
+    ) -> Result<Stepwise<pb::RedriveDeadLettersResponse>, Refused> {
+        let root = At::Root;
+        let spread = request.spread.as_ref();
+        let spread_ms = field::optional_ms(spread, limits::DELAY_MS_MAX, root.field("spread"))?;
+        let reason = field::reason(&request.reason, root.field("reason"))?;
+        let plan = Plan {
+            act: Act::Redrive {
+                spread_ms: spread_ms.unwrap_or(0),
+            },
+            selection: self.edge.selection(request.selection).await?,
+            expected_count: request.expected_count,
+            count_max: (request.count_max > 0).then_some(request.count_max),
+            dry_run: request.dry_run,
+        };
+        tracing::info!(?plan, %reason, "redriving dead letters");
+        let run = BulkRun::begin(self.edge.clone(), plan).await?;
+        let told = |Progress {
+                        matched,
+                        changed,
+                        done,
+                    }| pb::RedriveDeadLettersResponse {
+            matched,
+            redriven: changed,
+            done,
+        };
+        Ok(self.steps("RedriveDeadLetters", run, told))
+    }
+
+    async fn discard_many(
+        &self,
+        request: pb::DiscardDeadLettersRequest,
+    ) -> Result<Stepwise<pb::DiscardDeadLettersResponse>, Refused> {
+        let root = At::Root;
+        let reason = field::reason(&request.reason, root.field("reason"))?;
+        if request.expected_count.is_none() && !request.dry_run {
+            return Err(root
+                .field("expected_count")
+                .refuse("is required, for there is no undo: count with dry_run first")
+                .into());
+        }
+        let plan = Plan {
+            act: Act::Discard,
+            selection: self.edge.selection(request.selection).await?,
+            expected_count: request.expected_count,
+            count_max: None,
+            dry_run: request.dry_run,
+        };
+        tracing::info!(?plan, %reason, "discarding dead letters");
+        let run = BulkRun::begin(self.edge.clone(), plan).await?;
+        let told = |Progress {
+                        matched,
+                        changed,
+                        done,
+                    }| pb::DiscardDeadLettersResponse {
+            matched,
+            discarded: changed,
+            done,
+        };
+        Ok(self.steps("DiscardDeadLetters", run, told))
+    }
+
+    /// Tells the progress of each step; a step is taken when the caller reads.
+    fn steps<T: 'static>(
+        &self,
+        rpc: &'static str,
+        run: BulkRun,
+        told: fn(Progress) -> T,
+    ) -> Stepwise<T> {
+        let shutdown = self.shutdown.clone();
+        let step = move |mut run: BulkRun| {
+            let shutdown = shutdown.clone();
+            async move {
+                let next = if !shutdown.is_cancelled() {
+                    run.next().await?
+                } else if run.stop() {
+                    Err(Rejection::ShuttingDown.into())
+                } else {
+                    return None;
+                };
+                Some((
+                    next.map(told)
+                        .map_err(|refused: Refused| refused.status(rpc)),
+                    run,
+                ))
+            }
+        };
+        stream::unfold(run, step).boxed()
+    }
+}
+
+#[tonic::async_trait]
+impl DeadLetterService for DeadLetters {
+    type RedriveDeadLettersStream = Stepwise<pb::RedriveDeadLettersResponse>;
+    type DiscardDeadLettersStream = Stepwise<pb::DiscardDeadLettersResponse>;
+
+    async fn list_dead_letters(
+        &self,
+        request: Request<pb::ListDeadLettersRequest>,
+    ) -> Result<Response<pb::ListDeadLettersResponse>, Status> {
+        answer("ListDeadLetters", self.list(request.into_inner()).await)
+    }
+
+    async fn get_dead_letter(
+        &self,
+        request: Request<pb::GetDeadLetterRequest>,
+    ) -> Result<Response<pb::GetDeadLetterResponse>, Status> {
+        answer("GetDeadLetter", self.get(request.into_inner()).await)
+    }
+
+    async fn redrive_task(
+        &self,
+        request: Request<pb::RedriveTaskRequest>,
+    ) -> Result<Response<pb::RedriveTaskResponse>, Status> {
+        answer("RedriveTask", self.redrive(request.into_inner()).await)
+    }
+
+    async fn redrive_dead_letters(
+        &self,
+        request: Request<pb::RedriveDeadLettersRequest>,
+    ) -> Result<Response<Self::RedriveDeadLettersStream>, Status> {
+        answer(
+            "RedriveDeadLetters",
+            self.redrive_many(request.into_inner()).await,
+        )
+    }
+
+    async fn discard_dead_letters(
+        &self,
+        request: Request<pb::DiscardDeadLettersRequest>,
+    ) -> Result<Response<Self::DiscardDeadLettersStream>, Status> {
+        answer(
+            "DiscardDeadLetters",
+            self.discard_many(request.into_inner()).await,
+        )
+    }
+}

@@ -1,0 +1,381 @@
+//! The one place that knows gRPC codes: every way of saying no, with its code, its reason for
+//! machines, and whether trying again makes sense.
+//!
+//! Owns the table of [`Reason`]s, which `docs/protocol.md` lists (a test compares them), and its two
+//! forms: a [`tonic::Status`] with google.rpc details, and a [`pb::Refusal`] where the rest of a
+//! batch or stream goes on. Both say the same. Never carries a payload.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use redrive_proto::v1 as pb;
+use tonic::{Code, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use super::convert::InvalidRequest;
+use super::convert::field::duration;
+use super::convert::policy::known;
+use crate::engine::rejection::Rejection;
+use crate::shell::inbox::{CallError, Lagged};
+
+/// Who makes the reasons.
+pub(crate) const DOMAIN: &str = "redrive.dev";
+
+/// Why a call, an item of a batch or a message of a stream is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refused {
+    /// It can never be right as it is.
+    #[error(transparent)]
+    Invalid(#[from] InvalidRequest),
+    /// The engine says no.
+    #[error(transparent)]
+    Rejected(Rejection),
+    /// Too much waits already. Nothing was done.
+    #[error("the coordinator is busy: too much waits already; try again in a moment")]
+    Busy,
+    /// The coordinator stopped. Whether it was done is not known.
+    #[error("the coordinator has stopped; ask again whether it was done")]
+    Stopped,
+    /// No policy has this name, which is quoted already.
+    #[error("retry policy {name} is not known; there are {known}", name = .0, known = known())]
+    PolicyNotFound(String),
+    /// Not as many are selected as were expected.
+    #[error(
+        "{found} dead letters are selected, {expected} were expected: nothing was changed; look \
+         again, and repeat with expected_count = {found}"
+    )]
+    CountDiffers {
+        /// How many the caller expected.
+        expected: u64,
+        /// How many there are.
+        found: u64,
+    },
+    /// Events after this cursor are not remembered, or it was another process's.
+    #[error(
+        "the cursor cannot be resumed from: it is older than what is remembered, or was given \
+         before the coordinator restarted; watch without a cursor and list what was missed"
+    )]
+    CursorGone,
+    /// Events came faster than they were read.
+    #[error(transparent)]
+    WatcherLagged(#[from] Lagged),
+    /// No Hello came.
+    #[error("no Hello came within {0} s: it must be the first message of the stream")]
+    HelloLate(u64),
+    /// The worker's stream was ended from inside, without a reason.
+    #[error(
+        "the stream was cut: it read too slowly, or the coordinator stopped; connect again with \
+         your session id"
+    )]
+    StreamCut,
+    /// The engine answered something else than was asked: a defect.
+    #[error("the coordinator could not make sense of its own answer: please report this")]
+    Confused,
+}
+
+impl From<Rejection> for Refused {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
+impl From<CallError> for Refused {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Refused(rejection) => Self::Rejected(rejection),
+            CallError::Busy => Self::Busy,
+            CallError::Stopped => Self::Stopped,
+        }
+    }
+}
+
+/// A reason for machines: stable, in UPPER_SNAKE_CASE on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    FieldInvalid,
+    TaskNotFound,
+    QueueNotFound,
+    RetryPolicyNotFound,
+    WrongState,
+    CountDiffers,
+    HelloExpected,
+    HelloRepeated,
+    HelloLate,
+    StreamReplaced,
+    StreamCut,
+    MemoryFull,
+    LimitReached,
+    Busy,
+    WatcherLagged,
+    CursorGone,
+    ShuttingDown,
+    Stopped,
+    Internal,
+}
+
+/// What a reason means to a caller: its name, its code, and after how many milliseconds trying
+/// again makes sense.
+type Row = (&'static str, Code, Option<u64>);
+
+impl Reason {
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 19] = [
+        Self::FieldInvalid,
+        Self::TaskNotFound,
+        Self::QueueNotFound,
+        Self::RetryPolicyNotFound,
+        Self::WrongState,
+        Self::CountDiffers,
+        Self::HelloExpected,
+        Self::HelloRepeated,
+        Self::HelloLate,
+        Self::StreamReplaced,
+        Self::StreamCut,
+        Self::MemoryFull,
+        Self::LimitReached,
+        Self::Busy,
+        Self::WatcherLagged,
+        Self::CursorGone,
+        Self::ShuttingDown,
+        Self::Stopped,
+        Self::Internal,
+    ];
+
+    /// The table.
+    pub(crate) const fn row(self) -> Row {
+        match self {
+            Self::FieldInvalid => ("FIELD_INVALID", Code::InvalidArgument, None),
+            Self::TaskNotFound => ("TASK_NOT_FOUND", Code::NotFound, None),
+            Self::QueueNotFound => ("QUEUE_NOT_FOUND", Code::NotFound, None),
+            Self::RetryPolicyNotFound => ("RETRY_POLICY_NOT_FOUND", Code::NotFound, None),
+            Self::WrongState => ("WRONG_STATE", Code::FailedPrecondition, None),
+            Self::CountDiffers => ("COUNT_DIFFERS", Code::FailedPrecondition, None),
+            Self::HelloExpected => ("HELLO_EXPECTED", Code::FailedPrecondition, None),
+            Self::HelloRepeated => ("HELLO_REPEATED", Code::FailedPrecondition, None),
+            Self::HelloLate => ("HELLO_LATE", Code::DeadlineExceeded, None),
+            Self::StreamReplaced => ("STREAM_REPLACED", Code::Aborted, None),
+            Self::StreamCut => ("STREAM_CUT", Code::Unavailable, Some(100)),
+            Self::MemoryFull => ("MEMORY_FULL", Code::ResourceExhausted, Some(1000)),
+            Self::LimitReached => ("LIMIT_REACHED", Code::ResourceExhausted, Some(5000)),
+            Self::Busy => ("BUSY", Code::ResourceExhausted, Some(100)),
+            Self::WatcherLagged => ("WATCHER_LAGGED", Code::ResourceExhausted, None),
+            Self::CursorGone => ("CURSOR_GONE", Code::OutOfRange, None),
+            Self::ShuttingDown => ("SHUTTING_DOWN", Code::Unavailable, Some(1000)),
+            Self::Stopped => ("STOPPED", Code::Unavailable, Some(1000)),
+            Self::Internal => ("INTERNAL", Code::Internal, None),
+        }
+    }
+}
+
+impl Refused {
+    pub(crate) const fn reason(&self) -> Reason {
+        match self {
+            Self::Invalid(_) | Self::Rejected(Rejection::Invalid { .. }) => Reason::FieldInvalid,
+            Self::Rejected(Rejection::TaskNotFound(_)) => Reason::TaskNotFound,
+            Self::Rejected(Rejection::QueueNotFound(_)) => Reason::QueueNotFound,
+            Self::Rejected(Rejection::WrongState { .. }) => Reason::WrongState,
+            Self::Rejected(Rejection::MemoryFull { .. }) => Reason::MemoryFull,
+            Self::Rejected(Rejection::LimitReached { .. }) => Reason::LimitReached,
+            Self::Rejected(Rejection::ShuttingDown) => Reason::ShuttingDown,
+            Self::Rejected(Rejection::HelloExpected) => Reason::HelloExpected,
+            Self::Rejected(Rejection::HelloRepeated) => Reason::HelloRepeated,
+            Self::Rejected(Rejection::LinkReplaced) => Reason::StreamReplaced,
+            Self::Busy => Reason::Busy,
+            Self::Stopped => Reason::Stopped,
+            Self::PolicyNotFound(_) => Reason::RetryPolicyNotFound,
+            Self::CountDiffers { .. } => Reason::CountDiffers,
+            Self::CursorGone => Reason::CursorGone,
+            Self::WatcherLagged(_) => Reason::WatcherLagged,
+            Self::HelloLate(_) => Reason::HelloLate,
+            Self::StreamCut => Reason::StreamCut,
+            Self::Confused => Reason::Internal,
+        }
+    }
+
+    /// The field at fault, where one is, and what is wrong with it.
+    fn field(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Invalid(InvalidRequest { field, problem })
+            | Self::Rejected(Rejection::Invalid { field, problem }) => Some((field, problem)),
+            Self::Rejected(
+                Rejection::TaskNotFound(_)
+                | Rejection::QueueNotFound(_)
+                | Rejection::WrongState { .. }
+                | Rejection::MemoryFull { .. }
+                | Rejection::LimitReached { .. }
+                | Rejection::ShuttingDown
+                | Rejection::HelloExpected
+                | Rejection::HelloRepeated
+                | Rejection::LinkReplaced,
+            )
+            | Self::Busy
+            | Self::Stopped
+            | Self::PolicyNotFound(_)
+            | Self::CountDiffers { .. }
+            | Self::CursorGone
+            | Self::WatcherLagged(_)
+            | Self::HelloLate(_)
+            | Self::StreamCut
+            | Self::Confused => None,
+        }
+    }
+
+    /// The same refusal with its field behind another path.
+    #[must_use]
+    pub(crate) fn below(self, parent: &str) -> Self {
+        match self.field() {
+            Some((field, problem)) => Self::Invalid(InvalidRequest {
+                field: format!("{parent}.{field}"),
+                problem: problem.to_owned(),
+            }),
+            None => self,
+        }
+    }
+
+    /// As the end of a call or stream.
+    #[must_use]
+    pub(crate) fn status(&self, rpc: &'static str) -> Status {
+        let (reason, code, _retry) = self.reason().row();
+        tracing::debug!(rpc, reason, code = ?code, problem = %self, "refused");
+        Status::with_error_details(code, self.to_string(), self.details())
+    }
+
+    /// As the answer to one thing of many.
+    #[must_use]
+    pub(crate) fn refusal(&self) -> pb::Refusal {
+        let (reason, code, retry_ms) = self.reason().row();
+        tracing::debug!(reason, code = ?code, problem = %self, "refused one of many");
+        pb::Refusal {
+            code: code.into(),
+            reason: reason.to_owned(),
+            message: self.to_string(),
+            field: self
+                .field()
+                .map(|(field, _)| field.to_owned())
+                .unwrap_or_default(),
+            retry_after: retry_ms.map(duration),
+        }
+    }
+
+    fn details(&self) -> ErrorDetails {
+        let (reason, _code, retry_ms) = self.reason().row();
+        let mut details = ErrorDetails::with_error_info(reason, DOMAIN, self.metadata());
+        if let Some(ms) = retry_ms {
+            details.set_retry_info(Some(Duration::from_millis(ms)));
+        }
+        if let Some((field, problem)) = self.field() {
+            details.add_bad_request_violation(field, problem);
+        }
+        let text = self.to_string();
+        match self {
+            Self::Rejected(Rejection::TaskNotFound(id)) => {
+                details.set_resource_info("redrive.v1.Task", id.to_string(), "", text);
+            }
+            Self::Rejected(Rejection::QueueNotFound(queue)) => {
+                details.set_resource_info("redrive.v1.Queue", queue.as_str(), "", text);
+            }
+            Self::PolicyNotFound(name) => {
+                details.set_resource_info("redrive.v1.RetryPolicy", name, "", text);
+            }
+            Self::Rejected(Rejection::WrongState { id, state, wanted }) => {
+                let description = format!("is {state}; {wanted}");
+                details.add_precondition_failure_violation(
+                    "TASK_STATE",
+                    id.to_string(),
+                    description,
+                );
+            }
+            Self::CountDiffers { .. } => {
+                details.add_precondition_failure_violation("COUNT", "expected_count", text);
+            }
+            Self::Rejected(Rejection::MemoryFull { .. }) => {
+                details.add_quota_failure_violation("memory_bytes", text);
+            }
+            Self::Rejected(Rejection::LimitReached { what, .. }) => {
+                details.add_quota_failure_violation(*what, text);
+            }
+            Self::Busy => {
+                details.add_quota_failure_violation("inbox_commands", text);
+            }
+            Self::WatcherLagged(_) => {
+                details.add_quota_failure_violation("events_remembered", text);
+            }
+            Self::Invalid(_)
+            | Self::Rejected(
+                Rejection::Invalid { .. }
+                | Rejection::ShuttingDown
+                | Rejection::HelloExpected
+                | Rejection::HelloRepeated
+                | Rejection::LinkReplaced,
+            )
+            | Self::Stopped
+            | Self::CursorGone
+            | Self::HelloLate(_)
+            | Self::StreamCut
+            | Self::Confused => {}
+        }
+        details
+    }
+
+    /// What machines may want to know besides the reason.
+    fn metadata(&self) -> HashMap<String, String> {
+        let pairs = match self {
+            Self::Rejected(Rejection::MemoryFull {
+                used_bytes,
+                limit_bytes,
+            }) => {
+                vec![
+                    ("used_bytes", used_bytes.to_string()),
+                    ("limit_bytes", limit_bytes.to_string()),
+                ]
+            }
+            Self::Rejected(Rejection::LimitReached { limit, .. }) => {
+                vec![("limit", limit.to_string())]
+            }
+            Self::Rejected(Rejection::WrongState { state, .. }) => {
+                vec![("state", state.to_string())]
+            }
+            Self::CountDiffers { expected, found } => {
+                vec![
+                    ("expected", expected.to_string()),
+                    ("found", found.to_string()),
+                ]
+            }
+            Self::WatcherLagged(lagged) => vec![("missed", lagged.missed.to_string())],
+            Self::Invalid(_)
+            | Self::Rejected(
+                Rejection::TaskNotFound(_)
+                | Rejection::QueueNotFound(_)
+                | Rejection::Invalid { .. }
+                | Rejection::ShuttingDown
+                | Rejection::HelloExpected
+                | Rejection::HelloRepeated
+                | Rejection::LinkReplaced,
+            )
+            | Self::Busy
+            | Self::Stopped
+            | Self::PolicyNotFound(_)
+            | Self::CursorGone
+            | Self::HelloLate(_)
+            | Self::StreamCut
+            | Self::Confused => Vec::new(),
+        };
+        pairs
+            .into_iter()
+            .map(|(key, value): (&str, String)| (key.to_owned(), value))
+            .collect()
+    }
+}
+
+/// The end of a unary call.
+pub(crate) fn answer<T>(
+    rpc: &'static str,
+    result: Result<T, Refused>,
+) -> Result<Response<T>, Status> {
+    result
+        .map(Response::new)
+        .map_err(|refused| refused.status(rpc))
+}
+
+#[cfg(test)]
+mod tests;

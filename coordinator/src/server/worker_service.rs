@@ -1,0 +1,320 @@
+//! WorkerService: the stream's door, the unary trio that means the same, and the operators' view of
+//! workers.
+
+use prost::Message as _;
+use redrive_proto::v1 as pb;
+use redrive_proto::v1::worker_service_server::WorkerService;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::convert::delivery::{delivery_view, worker_view};
+use super::convert::report::{ack_view, reports};
+use super::convert::worker::{lease_tasks, lease_ttl, names};
+use super::convert::{At, field};
+use super::edge::{Edge, confused};
+use super::status::{Refused, answer};
+use super::worker_stream::{self, WorkStream};
+use crate::engine::command::{Call, Report, ReportContent, ReportOutcome};
+use crate::engine::effect::Answer;
+use crate::engine::ids::LeaseToken;
+use crate::engine::limits;
+
+/// Bytes that an element of an answer takes besides its own: tag and length.
+const ELEMENT_BYTES_MAX: usize = 8;
+
+/// WorkerService over the engine's inbox.
+#[derive(Clone, Debug)]
+pub(crate) struct Workers {
+    pub(crate) edge: Edge,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) readers: TaskTracker,
+}
+
+impl Workers {
+    async fn lease(
+        &self,
+        request: pb::LeaseTasksRequest,
+    ) -> Result<pb::LeaseTasksResponse, Refused> {
+        let call = Call::LeaseTasks(lease_tasks(request)?);
+        let Answer::Leased(leased) = self.edge.ask(call).await? else {
+            return Err(confused("leases"));
+        };
+        let mut deliveries: Vec<pb::Delivery> = Vec::with_capacity(leased.len());
+        let mut excess = Vec::new();
+        let mut bytes = 0;
+        for delivery in leased {
+            let token = delivery.token;
+            let delivery = delivery_view(delivery);
+            bytes += delivery.encoded_len() + ELEMENT_BYTES_MAX;
+            if deliveries.is_empty() || bytes <= limits::MESSAGE_BYTES_MAX {
+                deliveries.push(delivery);
+            } else {
+                excess.push(token);
+            }
+        }
+        if !excess.is_empty() {
+            self.give_back(excess).await;
+        }
+        Ok(pb::LeaseTasksResponse { deliveries })
+    }
+
+    /// Releases leases that the answer has no room for: nobody will ever report them.
+    async fn give_back(&self, tokens: Vec<LeaseToken>) {
+        let count = tokens.len();
+        let release = |token: LeaseToken| Report {
+            raw_token: bytes::Bytes::copy_from_slice(&token.to_bytes()),
+            content: Ok(ReportContent {
+                token,
+                outcome: ReportOutcome::Release {
+                    reason: "the answer had no room for it".into(),
+                },
+                checkpoint: None,
+            }),
+        };
+        let reports = tokens.into_iter().map(release).collect();
+        match self.edge.ask(Call::ReportTasks(reports)).await {
+            Ok(_acks) => tracing::debug!(count, "leases that do not fit an answer were released"),
+            Err(error) => {
+                tracing::warn!(count, %error, "leases that do not fit an answer will lapse");
+            }
+        }
+    }
+
+    async fn report(
+        &self,
+        request: pb::ReportTasksRequest,
+    ) -> Result<pb::ReportTasksResponse, Refused> {
+        let root = At::Root;
+        let reports = reports(request.reports, root.field("reports"))?;
+        let Answer::Acks(acks) = self.edge.ask(Call::ReportTasks(reports)).await? else {
+            return Err(confused("reports"));
+        };
+        let acks = acks.into_iter().map(ack_view).collect();
+        Ok(pb::ReportTasksResponse { acks })
+    }
+
+    async fn extend(
+        &self,
+        request: pb::ExtendLeasesRequest,
+    ) -> Result<pb::ExtendLeasesResponse, Refused> {
+        let root = At::Root;
+        let given = request.lease_tokens;
+        field::batch(
+            given.len(),
+            limits::BATCH_ITEMS_MAX,
+            root.field("lease_tokens"),
+        )?;
+        let ttl_ms = lease_ttl(request.lease_ttl.as_ref(), root.field("lease_ttl"))?;
+        let tokens = given.iter().map(|bytes| LeaseToken::parse(bytes)).collect();
+        let call = Call::ExtendLeases { tokens, ttl_ms };
+        let Answer::Extended(extended) = self.edge.ask(call).await? else {
+            return Err(confused("extensions"));
+        };
+        let shown = given
+            .into_iter()
+            .zip(extended)
+            .map(|(lease_token, extension)| {
+                let (held, cancel_requested) = (extension.held, extension.cancel_requested);
+                pb::LeaseExtension {
+                    lease_token,
+                    held,
+                    cancel_requested,
+                }
+            });
+        Ok(pb::ExtendLeasesResponse {
+            extensions: shown.collect(),
+        })
+    }
+
+    async fn list(
+        &self,
+        request: pb::ListWorkersRequest,
+    ) -> Result<pb::ListWorkersResponse, Refused> {
+        let root = At::Root;
+        let namespace = field::namespace(&request.namespace, root.field("namespace"))?;
+        let queue = field::optional_queue(&namespace, &request.queue, root.field("queue"))?;
+        let call = Call::ListWorkers { namespace, queue };
+        let Answer::Workers(workers) = self.edge.ask(call).await? else {
+            return Err(confused("workers"));
+        };
+        let mut bytes = 0;
+        let shown = workers.iter().map(worker_view).take_while(|worker| {
+            bytes += worker.encoded_len() + ELEMENT_BYTES_MAX;
+            bytes <= limits::MESSAGE_BYTES_MAX
+        });
+        Ok(pb::ListWorkersResponse {
+            workers: shown.collect(),
+        })
+    }
+
+    async fn drain(
+        &self,
+        request: pb::DrainWorkersRequest,
+    ) -> Result<pb::DrainWorkersResponse, Refused> {
+        let root = At::Root;
+        let at = root.field("worker_ids");
+        field::batch(request.worker_ids.len(), limits::BATCH_ITEMS_MAX, at)?;
+        let deadline = request.deadline.as_ref();
+        let call = Call::DrainWorkers {
+            namespace: field::namespace(&request.namespace, root.field("namespace"))?,
+            workers: names(&request.worker_ids, limits::BATCH_ITEMS_MAX, at)?,
+            reason: field::reason(&request.reason, root.field("reason"))?,
+            deadline_ms: field::optional_ms(
+                deadline,
+                limits::TIMEOUT_MS_MAX,
+                root.field("deadline"),
+            )?,
+        };
+        let Answer::Drained(workers) = self.edge.ask(call).await? else {
+            return Err(confused("a drain"));
+        };
+        let worker_ids = workers.iter().map(ToString::to_string).collect();
+        Ok(pb::DrainWorkersResponse { worker_ids })
+    }
+}
+
+#[tonic::async_trait]
+impl WorkerService for Workers {
+    type WorkStream = WorkStream;
+
+    async fn work(
+        &self,
+        request: Request<Streaming<pb::WorkRequest>>,
+    ) -> Result<Response<WorkStream>, Status> {
+        let incoming = request.into_inner();
+        let stream =
+            worker_stream::open(&self.edge, incoming, self.shutdown.clone(), &self.readers);
+        answer("Work", stream)
+    }
+
+    async fn lease_tasks(
+        &self,
+        request: Request<pb::LeaseTasksRequest>,
+    ) -> Result<Response<pb::LeaseTasksResponse>, Status> {
+        answer("LeaseTasks", self.lease(request.into_inner()).await)
+    }
+
+    async fn report_tasks(
+        &self,
+        request: Request<pb::ReportTasksRequest>,
+    ) -> Result<Response<pb::ReportTasksResponse>, Status> {
+        answer("ReportTasks", self.report(request.into_inner()).await)
+    }
+
+    async fn extend_leases(
+        &self,
+        request: Request<pb::ExtendLeasesRequest>,
+    ) -> Result<Response<pb::ExtendLeasesResponse>, Status> {
+        answer("ExtendLeases", self.extend(request.into_inner()).await)
+    }
+
+    async fn list_workers(
+        &self,
+        request: Request<pb::ListWorkersRequest>,
+    ) -> Result<Response<pb::ListWorkersResponse>, Status> {
+        answer("ListWorkers", self.list(request.into_inner()).await)
+    }
+
+    async fn drain_workers(
+        &self,
+        request: Request<pb::DrainWorkersRequest>,
+    ) -> Result<Response<pb::DrainWorkersResponse>, Status> {
+        answer("DrainWorkers", self.drain(request.into_inner()).await)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::engine::effect::{ReportAck, ReportStatus};
+    use crate::server::convert::delivery::tests::sample;
+    use crate::server::testing::Engine;
+
+    fn workers(engine: &Engine) -> Workers {
+        let (shutdown, readers) = (CancellationToken::new(), TaskTracker::new());
+        Workers {
+            edge: engine.edge(),
+            shutdown,
+            readers,
+        }
+    }
+
+    #[tokio::test]
+    async fn leases_that_do_not_fit_the_answer_are_given_back_at_once() {
+        let released = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&released);
+        let engine = Engine::answering(move |call| {
+            if let Call::ReportTasks(reports) = call {
+                let ack = |report: &Report| ReportAck {
+                    raw_token: report.raw_token.clone(),
+                    status: ReportStatus::Recorded,
+                    state: None,
+                    next_attempt_at: None,
+                };
+                let acks = reports.iter().map(ack).collect();
+                seen.lock().unwrap().extend(reports);
+                return Ok(Answer::Acks(acks));
+            }
+            assert!(matches!(call, Call::LeaseTasks(_)), "{call:?}");
+            let leased = (1..=6).map(|task| sample(task, limits::PAYLOAD_BYTES_MAX));
+            Ok(Answer::Leased(leased.collect()))
+        });
+        let queue = pb::QueueSubscription {
+            queue: "mail".into(),
+            weight: 0,
+        };
+        let worker = pb::WorkerInfo {
+            worker_id: "w".into(),
+            queues: vec![queue],
+            ..Default::default()
+        };
+        let request = pb::LeaseTasksRequest {
+            worker: Some(worker),
+            tasks_max: 6,
+            ..Default::default()
+        };
+        let answered = workers(&engine).lease(request).await.unwrap();
+        assert!(answered.encoded_len() <= limits::MESSAGE_BYTES_MAX);
+        assert_eq!(answered.deliveries.len(), 3);
+        let released = released.lock().unwrap();
+        assert_eq!(released.len(), 3);
+        for report in released.iter() {
+            let content = report.content.as_ref().unwrap();
+            assert!(matches!(content.outcome, ReportOutcome::Release { .. }));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_extension_answers_every_token_in_its_place() {
+        let engine = Engine::answering(|call| {
+            let Call::ExtendLeases {
+                tokens,
+                ttl_ms: 30_000,
+            } = call
+            else {
+                panic!("{call:?}")
+            };
+            let extension = |token: &Option<LeaseToken>| crate::engine::effect::Extension {
+                held: token.is_some(),
+                cancel_requested: false,
+            };
+            Ok(Answer::Extended(tokens.iter().map(extension).collect()))
+        });
+        let good = bytes::Bytes::copy_from_slice(&sample(1, 0).token.to_bytes());
+        let bad = bytes::Bytes::from_static(b"none");
+        let lease_tokens = vec![bad.clone(), good.clone()];
+        let request = pb::ExtendLeasesRequest {
+            lease_tokens,
+            lease_ttl: None,
+        };
+        let answered = workers(&engine).extend(request).await.unwrap().extensions;
+        let shown: Vec<_> = answered
+            .into_iter()
+            .map(|e| (e.lease_token, e.held))
+            .collect();
+        assert_eq!(shown, [(bad, false), (good, true)]);
+    }
+}
