@@ -24,12 +24,12 @@ const GLOBAL: &str = "Global options";
 
 const ABOUT: &str = "Redrive, a task scheduler: queues, workers, retries, dead letters";
 
+// Paragraphs are one line each: clap wraps them to the terminal.
 const LONG_ABOUT: &str = "\
-Redrive, a task scheduler. Producers enqueue tasks, workers run them and report what happened, and
-the coordinator alone decides what a failure means: when to try again, and when to give up and keep
-the task as a dead letter, for a person to redrive.
-
-This one binary is the coordinator, two ready-made workers, and every client and operator verb.";
+    Redrive, a task scheduler. Producers enqueue tasks, workers run them and report what happened, \
+    and the coordinator alone decides what a failure means: when to try again, and when to give up \
+    and keep the task as a dead letter, for a person to redrive.\n\nThis one binary is the \
+    coordinator, two ready-made workers, and every client and operator verb.";
 
 const AFTER_LONG_HELP: &str = "\
 See it all at once:

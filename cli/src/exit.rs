@@ -4,9 +4,9 @@
 
 use std::{error::Error as StdError, fmt, io, process::ExitCode};
 
-use redrive_client::Error as ClientError;
+use redrive_client::{CallFailure, Error as ClientError};
 
-use crate::output;
+use crate::output::{self, human};
 
 /// Another error.
 pub(crate) const OTHER: u8 = 1;
@@ -73,8 +73,38 @@ fn sentence(error: &anyhow::Error) -> String {
             "no coordinator answers at {address} ({problem}); start one with `redrive dev`, or \
              name another with --address or REDRIVE_ADDRESS"
         ),
+        Some(ClientError::Refused(failure)) => refusal(failure),
         Some(_) | None => format!("{error:#}"),
     }
+}
+
+/// What was refused, in people's words first, then in those for machines.
+pub(crate) fn refusal(failure: &CallFailure) -> String {
+    let mut text = failure.message.clone();
+    for violation in &failure.violations {
+        // The coordinator's messages say this already; those of others may not.
+        if !text.contains(&violation.description) {
+            text.push_str(&format!("; {}: {}", violation.field, violation.description));
+        }
+    }
+    if let Some(after) = failure.retry_after {
+        text.push_str(&format!("; try again in {}", human::span(after)));
+    }
+    let code = upper_snake(&format!("{:?}", failure.code));
+    let reason = if failure.reason.is_empty() { "" } else { " " };
+    format!("{text} ({code}{reason}{})", failure.reason)
+}
+
+/// "NotFound" as "NOT_FOUND".
+fn upper_snake(name: &str) -> String {
+    let mut text = String::new();
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && !text.is_empty() {
+            text.push('_');
+        }
+        text.push(c.to_ascii_uppercase());
+    }
+    text
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
@@ -139,6 +169,24 @@ mod tests {
             assert!(told.contains(part), "{told}");
         }
         assert!(!told.contains('\n'));
+    }
+
+    #[test]
+    fn a_refusal_is_told_once_and_names_its_code_and_reason() {
+        let refusal = redrive_proto::v1::Refusal {
+            code: 8,
+            reason: "MEMORY_FULL".to_owned(),
+            message: "task.payload is too large".to_owned(),
+            field: "task.payload".to_owned(),
+            retry_after: Some(prost_types::Duration {
+                seconds: 2,
+                nanos: 0,
+            }),
+        };
+        assert_eq!(
+            sentence(&ClientError::from(refusal).into()),
+            "task.payload is too large; try again in 2s (RESOURCE_EXHAUSTED MEMORY_FULL)"
+        );
     }
 
     #[test]

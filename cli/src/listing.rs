@@ -49,12 +49,20 @@ pub(crate) async fn run<T: ProtoJson>(
             break;
         }
     }
+    if lines {
+        note_more(context, &token);
+        return Ok(None);
+    }
+    Ok(Some((entries, token)))
+}
+
+/// Says how to go on where a list ended at its limit; in JSON the answer says so itself.
+pub(crate) fn note_more(context: &Context, token: &str) {
     if !token.is_empty() && context.out.format != Format::Json {
         output::note(&format!(
             "there may be more: raise --limit, or go on with --page-token {token}"
         ));
     }
-    Ok((!lines).then_some((entries, token)))
 }
 
 fn check_limit(limit: u32, lines: bool) -> anyhow::Result<()> {

@@ -171,6 +171,7 @@ async fn list(context: &Context, args: ListArgs) -> anyhow::Result<ExitCode> {
     context.out.list(&answer, &answer.tasks, |style| {
         task_view::dead_list(style, &answer.tasks)
     })?;
+    listing::note_more(context, &answer.next_page_token);
     Ok(ExitCode::SUCCESS)
 }
 

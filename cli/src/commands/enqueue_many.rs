@@ -203,6 +203,7 @@ async fn fate(answer: Result<Ticket, String>) -> Fate {
         Ok(ticket) => match ticket.await {
             Ok(task_id) => Fate::Accepted(task_id),
             Err(error) if error.is_outcome_unknown() => Fate::Unknown(error.to_string()),
+            Err(Error::Refused(failure)) => Fate::Refused(exit::refusal(&failure)),
             Err(error) => Fate::Refused(error.to_string()),
         },
     }

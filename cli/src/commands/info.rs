@@ -47,7 +47,10 @@ fn view(style: &Style, info: &v1::GetServerInfoResponse) -> String {
             ),
             (
                 "Server time",
-                human::instant(style.now, info.server_time.as_ref()),
+                info.server_time
+                    .as_ref()
+                    .map(human::to_millisecond)
+                    .unwrap_or_default(),
             ),
             ("Shards", info.shards.to_string()),
             ("Default policy", info.default_retry_policy.clone()),

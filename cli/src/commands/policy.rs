@@ -58,12 +58,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = PREVIEW_HELP)]
 struct PreviewArgs {
-    /// The policy's name; see `redrive policy list`
-    #[arg(required_unless_present = "file", conflicts_with = "file")]
-    name: Option<String>,
-    /// A policy of your own: proto3 JSON of a RetryPolicy; `-` reads stdin
-    #[arg(short, long, value_name = "FILE")]
-    file: Option<PathBuf>,
+    #[command(flatten)]
+    which: Which,
     /// What fails each time
     #[arg(long, value_parser = values::failure_class(), ignore_case = true,
           default_value = "INTERNAL", value_name = "CLASS")]
@@ -83,6 +79,17 @@ struct PreviewArgs {
     #[arg(long, default_value_t = 30, value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     attempts: u32,
+}
+
+/// The policy; one of both.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Which {
+    /// The policy's name; see `redrive policy list`
+    name: Option<String>,
+    /// A policy of your own: proto3 JSON of a RetryPolicy; `-` reads stdin
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
 }
 
 /// Who answers.
@@ -120,7 +127,7 @@ pub(crate) async fn run(context: &Context, args: PolicyArgs) -> anyhow::Result<E
 }
 
 async fn preview(context: &Context, source: &Source, args: PreviewArgs) -> anyhow::Result<()> {
-    let policy = match (args.name, args.file) {
+    let policy = match (args.which.name, args.which.file) {
         (Some(name), _) => Policy::Name(name),
         (None, Some(path)) => Policy::Inline(files::read_policy(&path)?),
         (None, None) => Policy::Inline(v1::RetryPolicy::default()),

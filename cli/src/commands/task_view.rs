@@ -21,7 +21,7 @@ pub(crate) fn list(style: &Style, tasks: &[v1::Task]) -> String {
         Column::Text("QUEUE"),
         Column::Text("KIND"),
         Column::Whole("STATE"),
-        Column::Whole("FAILURES"),
+        Column::Whole("FAILED"),
         Column::Whole("AGE"),
         Column::Text("NEXT"),
         Column::Text("DETAIL"),
@@ -168,7 +168,7 @@ fn history(style: &Style, task: &v1::Task) -> String {
         Column::Number("THEN WAIT"),
         Column::Text("FAILURE"),
     ];
-    let mut table = Table::new(style, &columns);
+    let mut table = Table::wrapped(style, &columns);
     for run in &task.history {
         table.row([
             run.run.to_string(),

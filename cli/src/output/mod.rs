@@ -3,6 +3,7 @@
 //! Owns the two streams; no other module writes to them. A reader of stdout that went away is an
 //! [`io::Error`] that ends the process quietly (see `exit`); stderr going away is ignored.
 
+mod fit;
 pub(crate) mod human;
 pub(crate) mod json;
 pub(crate) mod table;

@@ -9,8 +9,13 @@ use std::{
 };
 
 use comfy_table::{
-    Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Row, presets::NOTHING,
+    Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Row, Width, presets::NOTHING,
 };
+
+use super::fit::text_widths;
+
+/// The spaces between two columns.
+const GAP: u16 = 2;
 
 /// Narrower than this, terminals are not catered for.
 const WIDTH_MIN: u16 = 40;
@@ -65,18 +70,25 @@ pub(crate) enum Column {
 pub(crate) struct Table {
     style: Style,
     inner: comfy_table::Table,
+    columns: Vec<Column>,
+    /// Long texts go on below themselves instead of being cut.
+    wraps: bool,
 }
 
 impl Table {
-    /// An empty table with these columns.
+    /// The same as [`Table::new`], for tables where every word counts: nothing is cut.
+    pub(crate) fn wrapped(style: &Style, columns: &[Column]) -> Self {
+        Self {
+            wraps: true,
+            ..Self::new(style, columns)
+        }
+    }
+
+    /// An empty table with these columns, each row of which will be one line.
     pub(crate) fn new(style: &Style, columns: &[Column]) -> Self {
         let mut inner = blank(style);
         inner.set_header(columns.iter().map(|column| match column {
             Column::Text(name) | Column::Whole(name) | Column::Number(name) => Cell::new(name),
-        }));
-        inner.set_constraints(columns.iter().map(|column| match column {
-            Column::Whole(_) | Column::Number(_) => ColumnConstraint::ContentWidth,
-            Column::Text(_) => ColumnConstraint::LowerBoundary(comfy_table::Width::Fixed(3)),
         }));
         for (layout, column) in columns.iter().zip(inner.column_iter_mut()) {
             if matches!(layout, Column::Number(_)) {
@@ -86,10 +98,12 @@ impl Table {
         Self {
             style: *style,
             inner,
+            columns: columns.to_vec(),
+            wraps: false,
         }
     }
 
-    /// Adds a row, of as many cells as there are columns. Each is kept on one line.
+    /// Adds a row, of as many cells as there are columns.
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
         let color = self.style.color;
         let mut row = Row::from(cells.map(|text| {
@@ -97,13 +111,51 @@ impl Table {
             let cell = Cell::new(one_line(&text));
             mood.map_or_else(|| cell.clone(), |mood| cell.clone().fg(mood))
         }));
-        row.max_height(1);
+        if !self.wraps {
+            row.max_height(1);
+        }
         self.inner.add_row(row);
     }
 
     /// The table's lines; an empty table is its header alone.
-    pub(crate) fn render(&self) -> String {
+    pub(crate) fn render(mut self) -> String {
+        space_out(&mut self.inner);
+        if let Some(width) = self.style.width {
+            self.fit(width);
+        }
         self.inner.trim_fmt()
+    }
+
+    /// Ids and numbers keep their width; texts share what is left, or are left out.
+    fn fit(&mut self, width: u16) {
+        let natural = self.inner.column_max_content_widths();
+        let is_text = |column: &Column| matches!(column, Column::Text(_));
+        let pairs = || self.columns.iter().zip(natural.iter().copied());
+        let whole = pairs().filter(|(column, _)| !is_text(column));
+        let taken = whole
+            .map(|(_, width)| width.saturating_add(GAP))
+            .fold(0, u16::saturating_add);
+        let texts: Vec<u16> = pairs()
+            .filter(|(column, _)| is_text(column))
+            .map(|(_, width)| width)
+            .collect();
+        let mut shares = if self.wraps {
+            texts.iter().map(|_| None).collect()
+        } else {
+            text_widths(&texts, width.saturating_sub(taken), GAP)
+        }
+        .into_iter();
+        for (layout, column) in self.columns.iter().zip(self.inner.column_iter_mut()) {
+            let constraint = match (layout, self.wraps) {
+                (Column::Whole(_) | Column::Number(_), _) => ColumnConstraint::ContentWidth,
+                (Column::Text(_), true) => continue,
+                (Column::Text(_), false) => match shares.next().flatten() {
+                    Some(share) => ColumnConstraint::Absolute(Width::Fixed(share + GAP)),
+                    None => ColumnConstraint::Hidden,
+                },
+            };
+            column.set_constraint(constraint);
+        }
     }
 }
 
@@ -117,7 +169,15 @@ pub(crate) fn details(style: &Style, entries: &[(&str, String)]) -> String {
         table.add_row(vec![Cell::new(format!("{name}:")), cell]);
     }
     table.set_constraints([ColumnConstraint::ContentWidth]);
+    space_out(&mut table);
     table.trim_fmt()
+}
+
+/// Columns begin at the left edge and stand two spaces apart.
+fn space_out(table: &mut comfy_table::Table) {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, GAP));
+    }
 }
 
 fn blank(style: &Style) -> comfy_table::Table {

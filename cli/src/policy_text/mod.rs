@@ -152,34 +152,45 @@ pub(crate) fn verdict(preview: &v1::PreviewRetryPolicyResponse) -> String {
 }
 
 fn immediate_hint(preview: &v1::PreviewRetryPolicyResponse) -> Option<String> {
+    let can_be_zero = |step: &v1::PreviewStep| {
+        span(step.min.as_ref()).is_zero() && !span(step.max.as_ref()).is_zero()
+    };
+    let hint = "a delay can be drawn as 0s; jitter EQUAL never waits less than half";
     preview
         .steps
         .iter()
-        .any(|step| span(step.min.as_ref()).is_zero() && !span(step.max.as_ref()).is_zero())
-        .then(|| {
-            "full jitter can draw 0s, an immediate retry; jitter EQUAL never waits less than half"
-                .to_owned()
-        })
+        .any(can_be_zero)
+        .then(|| hint.to_owned())
 }
 
+/// Says so where there is one cap, and no delay before jitter gets as long.
 fn cap_hint(
     preview: &v1::PreviewRetryPolicyResponse,
     policy: Option<&v1::RetryPolicy>,
 ) -> Option<String> {
-    let cap = span(policy?.backoff.as_ref()?.max.as_ref());
-    let own = preview.steps.iter().filter(|step| step.rule.is_empty());
-    let longest = own
-        .filter_map(|step| step.base.as_ref())
-        .map(|base| span(Some(base)))
-        .max()?;
-    let is_cap = !cap.is_zero() && cap < NO_CAP;
+    let policy = policy?;
+    let waits: Vec<(Duration, Duration)> = preview
+        .steps
+        .iter()
+        .filter_map(|step| Some((span(Some(step.base.as_ref()?)), cap_of(policy, &step.rule))))
+        .collect();
+    let (longest, cap) = waits.iter().copied().max()?;
+    let is_cap = !cap.is_zero() && cap < NO_CAP && waits.iter().all(|(_, other)| *other == cap);
     (is_cap && longest < cap && !preview.ends_as.is_empty()).then(|| {
-        format!(
-            "the cap of {} is never reached: the longest delay before jitter is {}",
-            human::span(cap),
-            human::span(longest)
-        )
+        let (cap, longest) = (human::span(cap), human::span(longest));
+        format!("the cap of {cap} is never reached: the longest base delay is {longest}")
     })
+}
+
+/// The longest delay before jitter that the rule allows, or the policy where no rule decided.
+fn cap_of(policy: &v1::RetryPolicy, rule: &str) -> Duration {
+    let own = policy
+        .rules
+        .iter()
+        .find(|it| it.id == rule)
+        .and_then(|it| it.backoff.as_ref());
+    let backoff = own.or(policy.backoff.as_ref());
+    span(backoff.and_then(|backoff| backoff.max.as_ref()))
 }
 
 fn rules(style: &Style, rules: &[v1::RetryRule]) -> String {
@@ -190,7 +201,7 @@ fn rules(style: &Style, rules: &[v1::RetryRule]) -> String {
         Column::Number("ATTEMPTS"),
         Column::Text("BACKOFF"),
     ];
-    let mut table = Table::new(style, &columns);
+    let mut table = Table::wrapped(style, &columns);
     for rule in rules {
         table.row([
             rule.id.clone(),

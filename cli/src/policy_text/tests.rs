@@ -65,7 +65,7 @@ fn a_preview_lists_the_windows_and_says_when_it_gives_up() {
         lines[8],
         "gives up after at most 31s (mean 15.5s) as ATTEMPTS_EXHAUSTED"
     );
-    assert!(lines[9].contains("immediate retry"), "{text}");
+    assert!(lines[9].contains("drawn as 0s"), "{text}");
     assert!(lines[10].contains("cap of 10m is never reached"), "{text}");
     assert!(lines[10].contains("16s"), "{text}");
 }
