@@ -129,7 +129,7 @@ impl Config {
                 names.join(", ")
             );
             return Err(ConfigError {
-                flag: "--default-retry-policy",
+                flag: "--default-policy",
                 problem,
             });
         }

@@ -256,7 +256,7 @@ fn start_engine(
 fn engine_config(config: &Config, seed: u64) -> Result<EngineConfig, StartError> {
     let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let unknown = || ConfigError {
-        flag: "--default-retry-policy",
+        flag: "--default-policy",
         problem: format!("there is no policy {:?}", config.default_policy),
     };
     Ok(EngineConfig {
