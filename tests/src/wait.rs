@@ -1,0 +1,39 @@
+//! Waiting, by condition and never by time.
+//!
+//! Owns how long a test is patient. Never sleeps for an effect to come about: it looks, and looks
+//! again, or awaits what tells.
+
+use std::time::Duration;
+
+/// Nothing that a test waits for takes longer, unless it is broken.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How often a condition is looked at that nobody announces.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Waits for a future.
+///
+/// # Panics
+/// Where it is not ready within [`PATIENCE`]; says what was waited for.
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_elapsed) => panic!("waited {PATIENCE:?} for this: {what}"),
+    }
+}
+
+/// Looks until there is something, and answers it.
+///
+/// # Panics
+/// Where there is nothing within [`PATIENCE`]; says what was waited for.
+pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let mut beat = tokio::time::interval(LOOK_INTERVAL);
+    let found = async {
+        loop {
+            beat.tick().await;
+            if let Some(found) = look().await {
+                return found;
+            }
+        }
+    };
+    within(what, found).await
+}
