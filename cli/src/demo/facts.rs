@@ -29,7 +29,7 @@ pub(super) struct TaskFacts {
     pub(super) runs_before_redrive: u32,
     /// The class of its latest failure.
     pub(super) last_class: Option<FailureClass>,
-    /// What its latest failure said.
+    /// What its latest failure said, in brief.
     pub(super) message: String,
 }
 
@@ -81,9 +81,7 @@ impl TaskFacts {
             redrives: task.redrives,
             runs_before_redrive,
             last_class: failure.map(v1::Failure::class),
-            message: failure
-                .map(|failure| failure.message.clone())
-                .unwrap_or_default(),
+            message: failure.map(brief).unwrap_or_default(),
         }
     }
 
@@ -99,6 +97,20 @@ impl TaskFacts {
         self.runs
             .iter()
             .filter(move |other| other.run > from && other.run < until)
+    }
+}
+
+/// A failure of the http runner without what is the same for all: of an answer the status and what
+/// its body says, of a broken call the innermost cause.
+fn brief(failure: &v1::Failure) -> String {
+    let Some((status, _url)) = failure.message.split_once(", from ") else {
+        let cause = failure.message.rsplit(": ").next();
+        return cause.unwrap_or_default().to_owned();
+    };
+    let body: serde_json::Value = serde_json::from_str(&failure.stack).unwrap_or_default();
+    match body.get("error").and_then(serde_json::Value::as_str) {
+        Some(error) => format!("{status}: {error}"),
+        None => status.to_owned(),
     }
 }
 
@@ -219,5 +231,65 @@ impl QueueFacts {
     /// Ended, in whatever way.
     pub(super) const fn finished(&self) -> u64 {
         self.enqueued.saturating_sub(self.live)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(message: &str, stack: &str) -> String {
+        brief(&v1::Failure {
+            message: message.to_owned(),
+            stack: stack.to_owned(),
+            ..v1::Failure::default()
+        })
+    }
+
+    #[test]
+    fn a_failure_is_told_without_its_url() {
+        let from = "422 Unprocessable Entity, from POST http://127.0.0.1:1/invalid/-/h";
+        assert_eq!(
+            said(from, r#"{"error":"no id"}"#),
+            "422 Unprocessable Entity: no id"
+        );
+        assert_eq!(said(from, "<html>"), "422 Unprocessable Entity");
+        let broken = "POST http://127.0.0.1:1/h: error sending request: connection reset by peer";
+        assert_eq!(said(broken, ""), "connection reset by peer");
+        assert_eq!(said("", ""), "");
+    }
+
+    #[test]
+    fn the_budget_of_a_run_begins_at_the_latest_redrive() {
+        let run = |number| v1::Run {
+            run: number,
+            ..v1::Run::default()
+        };
+        let task = v1::Task {
+            history: (1..=5).map(run).collect(),
+            ..v1::Task::default()
+        };
+        let facts = TaskFacts::of(&task, Behaviour::Auth, 2);
+        let before = |index: usize| -> Vec<u32> {
+            facts
+                .budget_before(&facts.runs[index])
+                .map(|run| run.run)
+                .collect()
+        };
+        assert_eq!(before(1), [1]);
+        assert_eq!(before(2), [] as [u32; 0]);
+        assert_eq!(before(4), [3, 4]);
+    }
+
+    #[test]
+    fn every_state_is_an_end_or_is_not() {
+        let of = |state| End::of(state, "RULE");
+        assert_eq!(of(TaskState::Succeeded), End::Succeeded);
+        assert_eq!(of(TaskState::Dead), End::Dead("RULE".to_owned()));
+        assert_eq!(of(TaskState::Failed), End::Otherwise("FAILED".to_owned()));
+        assert_eq!(
+            of(TaskState::Retrying),
+            End::Unfinished("RETRYING".to_owned())
+        );
     }
 }

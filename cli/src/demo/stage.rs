@@ -27,7 +27,7 @@ const WORKERS: usize = 3;
 /// demo wants to look at all of them.
 const QUEUE_TASKS_MAX: usize = 900;
 /// How long the upstream is down for those that find it down.
-const OUTAGE: Duration = Duration::from_secs(4);
+const OUTAGE: Duration = Duration::from_secs(6);
 /// How long a worker waits for an answer; what hangs is cut there.
 const REQUEST_TIMEOUT: &str = "2s";
 /// How often the coordinator pings workers.

@@ -194,7 +194,7 @@ fn runs(facts: &Facts) -> Check {
     Check {
         name: "runs are 1, 2, 3 .. and each has its cause",
         numbers: format!(
-            "{} runs = {} first + {} retries + {} after a lost worker + {} put back or redriven",
+            "{} runs = {} first + {} retries + {} lost + {} redriven or put back",
             grouped(total),
             grouped_len(facts.tasks.len()),
             grouped(retried),

@@ -77,7 +77,7 @@ pub(super) fn hits(facts: &Facts) -> Check {
     Check {
         name: "the upstream was hit once by every run",
         numbers: format!(
-            "{} hits = {} runs reported + {} of {} runs whose worker was lost (0 or 1 each)",
+            "{} hits = {} reported runs + {} of {} runs lost with their worker",
             grouped(requests),
             grouped(reported),
             grouped(lost_hits),
