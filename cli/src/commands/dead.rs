@@ -214,20 +214,27 @@ async fn redrive_selected(context: &Context, args: RedriveArgs) -> anyhow::Resul
     };
     if args.act.dry_run || !args.act.yes {
         let counted = last(context, client.redrive_many(request(true)).await?, false).await?;
+        let count = if args.limit == 0 {
+            counted.matched
+        } else {
+            counted.matched.min(args.limit)
+        };
+        let of = if count < counted.matched {
+            format!("{count} of {}", counted.matched)
+        } else {
+            count.to_string()
+        };
         if args.act.dry_run {
-            context.out.answer(&counted, |_style| {
-                format!("would redrive {}", counted.matched)
-            })?;
+            context
+                .out
+                .answer(&counted, |_style| format!("would redrive {of}"))?;
             return Ok(ExitCode::SUCCESS);
         }
         let spread = match args.spread {
             Some(spread) => format!(", spread over {}", human::span(spread)),
             None => ", all at once".to_owned(),
         };
-        if !go_ahead(
-            counted.matched,
-            &format!("redrive {} {what}{spread}?", counted.matched),
-        )? {
+        if !go_ahead(count, &format!("redrive {of} {what}{spread}?"))? {
             return Ok(ExitCode::SUCCESS);
         }
     }

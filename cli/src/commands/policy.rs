@@ -135,7 +135,7 @@ async fn preview(context: &Context, source: &Source, args: PreviewArgs) -> anyho
     let request = v1::PreviewRetryPolicyRequest {
         policy: Some(policy.clone()),
         failure: Some(v1::Failure {
-            class: args.class.into(),
+            failure_class: args.class.into(),
             r#type: args.error_type,
             ..Default::default()
         }),

@@ -79,11 +79,11 @@ pub(crate) fn full(style: &Style, task: &v1::Task) -> String {
         .as_ref()
         .map_or("", |failure| failure.stack.as_str());
     if !stack.is_empty() {
-        text.push_str("\n\nLatest stack:\n");
+        text.push_str("\n\nLatest stack:");
         text.extend(
             stack
                 .lines()
-                .map(|line| format!("  {}\n", line.replace('\u{1b}', " "))),
+                .map(|line| format!("\n  {}", human::printable(line))),
         );
     }
     if !task.history.is_empty() {

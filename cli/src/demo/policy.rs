@@ -161,7 +161,7 @@ pub(super) fn question(policy: &v1::RetryPolicy, cause: Cause) -> v1::PreviewRet
     v1::PreviewRetryPolicyRequest {
         policy: Some(v1::preview_retry_policy_request::Policy::Inline(policy)),
         failure: Some(v1::Failure {
-            class: class.into(),
+            failure_class: class.into(),
             ..v1::Failure::default()
         }),
         retry_after: retry_after.and_then(|after| Span::try_from(after).ok()),

@@ -159,10 +159,18 @@ pub(crate) fn payload(payload: Option<&v1::Payload>, chars_max: usize) -> String
     }
 }
 
-/// No control characters but white space: nothing that speaks to the terminal.
+/// A text without what speaks to the terminal: control characters other than line ends and tabs
+/// become spaces.
+pub(crate) fn printable(text: &str) -> String {
+    text.replace(speaks_to_terminal, " ")
+}
+
 fn is_printable(text: &str) -> bool {
-    text.chars()
-        .all(|c| !c.is_control() || matches!(c, '\n' | '\t' | '\r'))
+    !text.contains(speaks_to_terminal)
+}
+
+fn speaks_to_terminal(c: char) -> bool {
+    c.is_control() && !matches!(c, '\n' | '\t')
 }
 
 /// An enum value's name without the prefix that the protos need: `TASK_STATE_DEAD` is "DEAD".
@@ -180,7 +188,7 @@ pub(crate) fn failure(failure: Option<&v1::Failure>) -> String {
     let Some(failure) = failure else {
         return String::new();
     };
-    let class = enum_name(failure.class().as_str_name(), "FAILURE_CLASS_");
+    let class = enum_name(failure.failure_class().as_str_name(), "FAILURE_CLASS_");
     let mut text = class;
     if !failure.r#type.is_empty() {
         text.push(' ');
@@ -267,6 +275,11 @@ mod tests {
         assert_eq!(of(&[0xff, 0], ""), "0x ff 00 (2 bytes)");
         assert_eq!(of(b"\x1b[31m", ""), "0x 1b 5b 33 31 6d (5 bytes)");
         assert_eq!(payload(None, 5), "");
+    }
+
+    #[test]
+    fn nothing_that_others_wrote_speaks_to_the_terminal() {
+        assert_eq!(printable("a\u{1b}[31mb\r\u{7}\n\tc"), "a [31mb  \n\tc");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use comfy_table::{
     Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Row, Width, presets::NOTHING,
 };
 
-use super::fit::text_widths;
+use super::{fit::text_widths, human};
 
 /// The spaces between two columns.
 const GAP: u16 = 2;
@@ -35,7 +35,9 @@ impl Style {
     /// The style for what stdout is: a terminal of some width, or not.
     pub(crate) fn of_stdout(color: bool, now: SystemTime) -> Self {
         let terminal = io::stdout().is_terminal();
-        let width = comfy_table::Table::new().width().filter(|_| terminal);
+        let width = comfy_table::Table::new()
+            .width()
+            .filter(|&width| terminal && width > 0);
         Self {
             width: width.map(|width| width.max(WIDTH_MIN)),
             color: color && terminal,
@@ -164,7 +166,7 @@ pub(crate) fn details(style: &Style, entries: &[(&str, String)]) -> String {
     let mut table = blank(style);
     for (name, value) in entries.iter().filter(|(_, value)| !value.is_empty()) {
         let color = style.color.then(|| mood(value)).flatten();
-        let cell = Cell::new(value);
+        let cell = Cell::new(human::printable(value));
         let cell = color.map_or_else(|| cell.clone(), |mood| cell.clone().fg(mood));
         table.add_row(vec![Cell::new(format!("{name}:")), cell]);
     }
