@@ -15,7 +15,10 @@ const FILES: &[&str] = &[
     "redrive/v1/server_service.proto",
 ];
 
-#[expect(clippy::disallowed_methods, reason = "cargo tells where to write by the environment")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "cargo tells where to write by the environment"
+)]
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");
     for file in FILES {
@@ -24,10 +27,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     let mut compiler = protox::Compiler::new(["."])?;
-    compiler.include_imports(true).include_source_info(true).open_files(FILES)?;
+    compiler
+        .include_imports(true)
+        .include_source_info(true)
+        .open_files(FILES)?;
 
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    fs::write(out.join("redrive_descriptor.bin"), compiler.encode_file_descriptor_set())?;
+    fs::write(
+        out.join("redrive_descriptor.bin"),
+        compiler.encode_file_descriptor_set(),
+    )?;
 
     tonic_prost_build::configure()
         .bytes(".redrive.v1")

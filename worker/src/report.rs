@@ -175,7 +175,7 @@ pub fn json_payload<T: Serialize>(value: &T) -> Result<Payload, TaskError> {
 /// A failure of the given class, type and message, within the limits of the protocol.
 pub fn failure(class: FailureClass, kind: &str, message: &str) -> Failure {
     Failure {
-        class: class.into(),
+        failure_class: class.into(),
         r#type: clip(kind, TYPE_BYTES_MAX),
         message: clip(message, MESSAGE_BYTES_MAX),
         ..Failure::default()

@@ -100,7 +100,7 @@ async fn a_typed_handler_completes_with_its_result() {
 #[tokio::test]
 async fn a_payload_that_does_not_parse_is_final_and_invalid() {
     let report = report_of(|worker| worker.task("k", add), r#"{"a":2}"#).await;
-    assert_eq!(failure_of(&report).class(), FailureClass::Invalid);
+    assert_eq!(failure_of(&report).failure_class(), FailureClass::Invalid);
     assert!(failure_of(&report).message.contains("missing field `b`"));
     assert!(matches!(&report.outcome, Some(report::Outcome::Fail(fail)) if fail.not_retryable));
 }
@@ -135,7 +135,7 @@ async fn a_panic_is_a_failure_that_may_be_retried_and_the_worker_goes_on() {
         panic!("no luck");
     }
     let report = report_of(|worker| worker.task("k", handler), "").await;
-    assert_eq!(failure_of(&report).class(), FailureClass::Internal);
+    assert_eq!(failure_of(&report).failure_class(), FailureClass::Internal);
     assert_eq!(failure_of(&report).r#type, "panic");
     assert!(failure_of(&report).message.contains("no luck"));
     assert!(matches!(&report.outcome, Some(report::Outcome::Fail(fail)) if !fail.not_retryable));
@@ -170,7 +170,10 @@ async fn a_kind_without_a_handler_fails_as_unknown_and_a_fallback_takes_it() {
         Ok(Raw(task.kind().to_owned().into()))
     }
     let report = report_of(|worker| worker.task("other", add), "").await;
-    assert_eq!(failure_of(&report).class(), FailureClass::UnknownKind);
+    assert_eq!(
+        failure_of(&report).failure_class(),
+        FailureClass::UnknownKind
+    );
     let report = report_of(|worker| worker.task("other", add).fallback(any), "").await;
     assert_eq!(result_of(&report), b"k");
 }
@@ -205,7 +208,7 @@ async fn the_hard_limit_ends_a_handler_and_reports_a_timeout_with_its_checkpoint
     limited.hard_timeout = Some(Duration::from_millis(400).try_into().unwrap());
     peer.deliver(vec![limited]).await;
     let report = peer.reports().await.remove(0);
-    assert_eq!(failure_of(&report).class(), FailureClass::Timeout);
+    assert_eq!(failure_of(&report).failure_class(), FailureClass::Timeout);
     assert_eq!(report.checkpoint.as_ref().unwrap().data, "saved");
     peer.ack(&report).await;
     assert_eq!(running.stop(peer).await.finished, 1);

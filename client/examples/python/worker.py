@@ -19,8 +19,9 @@ SLOTS = 4
 
 
 def fails(failure_class, message, **more):
-    # "class" is a keyword of Python, so this field is set by its name in a dict.
-    failure = common.Failure(**{"class": failure_class}, type="python:Example", message=message)
+    failure = common.Failure(
+        failure_class=failure_class, type="python:Example", message=message
+    )
     return {"fail": pb.Fail(failure=failure, **more)}
 
 

@@ -50,7 +50,7 @@ pub(super) fn failure_of<E: StdError + Send + Sync + 'static>(error: &E) -> Fail
     ancestors.truncate(ANCESTORS_MAX);
 
     Failure {
-        class: class.unwrap_or(FailureClass::Internal).into(),
+        failure_class: class.unwrap_or(FailureClass::Internal).into(),
         code,
         r#type: clip(&kind, TYPE_BYTES_MAX),
         ancestors,

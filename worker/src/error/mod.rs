@@ -169,7 +169,7 @@ impl TaskError {
 
     /// Sets the portable class of the failure.
     pub fn with_class(mut self, class: FailureClass) -> Self {
-        self.inner.failure.class = class.into();
+        self.inner.failure.failure_class = class.into();
         self
     }
 

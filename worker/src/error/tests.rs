@@ -69,7 +69,7 @@ fn a_question_mark_reports_type_ancestors_and_the_texts_of_the_chain() {
         failure.message,
         "charge failed: gateway gone: connection refused"
     );
-    assert_eq!(failure.class(), FailureClass::Network);
+    assert_eq!(failure.failure_class(), FailureClass::Network);
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn a_grpc_status_keeps_its_code_and_implies_a_class() {
         .inner
         .failure;
     assert_eq!(failure.code, 8);
-    assert_eq!(failure.class(), FailureClass::RateLimited);
+    assert_eq!(failure.failure_class(), FailureClass::RateLimited);
     assert_eq!(failure.r#type, "rust:tonic::Status");
 }
 
@@ -87,7 +87,7 @@ fn an_unknown_error_is_internal() {
     let failure = TaskError::from("x".parse::<u8>().unwrap_err())
         .inner
         .failure;
-    assert_eq!(failure.class(), FailureClass::Internal);
+    assert_eq!(failure.failure_class(), FailureClass::Internal);
     assert_eq!(failure.r#type, "rust:std::num::ParseIntError");
 }
 
@@ -110,14 +110,17 @@ fn marks_on_a_result_can_be_chained() {
     assert!(fail.not_retryable);
     let failure = fail.failure.unwrap();
     assert!(failure.expected);
-    assert_eq!(failure.class(), FailureClass::Business);
+    assert_eq!(failure.failure_class(), FailureClass::Business);
 }
 
 #[test]
 fn retry_after_is_a_failure_with_the_others_delay() {
     let fail = fail_of(TaskError::retry_after(Duration::from_secs(7)));
     assert_eq!(fail.retry_after.unwrap().seconds, 7);
-    assert_eq!(fail.failure.unwrap().class(), FailureClass::RateLimited);
+    assert_eq!(
+        fail.failure.unwrap().failure_class(),
+        FailureClass::RateLimited
+    );
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub(crate) fn failure(value: pb::Failure, at: At<'_>) -> Parsed<Failure> {
         )
     });
     Ok(Failure {
-        class: class(variant(value.class, at.field("class"))?),
+        class: class(variant(value.failure_class, at.field("class"))?),
         code: value.code,
         error_type: text(
             &value.r#type,
@@ -97,7 +97,7 @@ pub(crate) const fn class_view(class: FailureClass) -> pb::FailureClass {
 /// A failure, whole.
 pub(crate) fn failure_view(failure: &Failure) -> pb::Failure {
     pb::Failure {
-        class: class_view(failure.class).into(),
+        failure_class: class_view(failure.class).into(),
         code: failure.code,
         r#type: failure.error_type.to_string(),
         ancestors: failure.ancestors.iter().map(ToString::to_string).collect(),
@@ -110,7 +110,7 @@ pub(crate) fn failure_view(failure: &Failure) -> pb::Failure {
 /// A failure as lists and events have it: class, type and message.
 pub(crate) fn failure_brief(failure: &Failure) -> pb::Failure {
     pb::Failure {
-        class: class_view(failure.class).into(),
+        failure_class: class_view(failure.class).into(),
         r#type: failure.error_type.to_string(),
         message: failure.message.to_string(),
         ..pb::Failure::default()

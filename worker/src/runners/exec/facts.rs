@@ -47,7 +47,7 @@ pub fn facts(task: &TaskContext) -> Vec<(&'static str, String)> {
         facts.extend(left.map(|left| (name, left.as_millis().to_string())));
     }
     if let Some(failure) = task.previous_failure() {
-        let class = failure.class().as_str_name();
+        let class = failure.failure_class().as_str_name();
         let class = class.strip_prefix("FAILURE_CLASS_").unwrap_or(class);
         facts.push(("REDRIVE_PREVIOUS_FAILURE_CLASS", class.to_owned()));
         facts.push(("REDRIVE_PREVIOUS_FAILURE_TYPE", failure.r#type.clone()));

@@ -113,7 +113,7 @@ async fn a_command_that_ignores_its_payload_completes() {
 #[tokio::test]
 async fn the_facts_of_the_task_are_in_variables() {
     let failure = Failure {
-        class: FailureClass::Network.into(),
+        failure_class: FailureClass::Network.into(),
         r#type: "t".to_owned(),
         message: "m".to_owned(),
         ..Failure::default()
@@ -166,7 +166,7 @@ async fn every_exit_code_is_reported_with_the_class_of_the_table() {
     ] {
         let outcome = run(&format!("exit {code}")).await;
         let failure = failure_of(&outcome);
-        assert_eq!(failure.class(), class, "{code}");
+        assert_eq!(failure.failure_class(), class, "{code}");
         assert_eq!(failure.r#type, format!("exec:exit:{code}"));
         assert_eq!(failure.ancestors, ["exec:exit"]);
         assert!(matches!(&outcome.outcome, report::Outcome::Fail(fail) if !fail.not_retryable));
@@ -199,7 +199,7 @@ async fn the_last_lines_of_the_standard_error_are_in_the_failure() {
 async fn a_command_that_is_killed_is_reported_as_a_crash() {
     let outcome = run("kill -SEGV $$").await;
     let failure = failure_of(&outcome);
-    assert_eq!(failure.class(), FailureClass::WorkerLost);
+    assert_eq!(failure.failure_class(), FailureClass::WorkerLost);
     assert_eq!(failure.r#type, "exec:signal:11");
     assert_eq!(failure.ancestors, ["exec:signal"]);
 }
@@ -210,7 +210,7 @@ async fn a_command_that_cannot_be_started_says_which() {
     let outcome = TestTask::new("k").run(runner, &()).await;
     let failure = failure_of(&outcome);
     assert_eq!(
-        (failure.class(), failure.r#type.as_str()),
+        (failure.failure_class(), failure.r#type.as_str()),
         (FailureClass::Internal, "exec:spawn")
     );
     assert!(failure.message.contains("/no/such/program"));
@@ -254,7 +254,11 @@ async fn a_command_that_ends_badly_after_its_soft_limit_is_a_timeout() {
         witness.sees("ready").await;
         signal(&signals, StopReason::SoftTimeout);
         let outcome = set.join_next().await.unwrap().unwrap();
-        assert_eq!(failure_of(&outcome).class(), FailureClass::Timeout, "{end}");
+        assert_eq!(
+            failure_of(&outcome).failure_class(),
+            FailureClass::Timeout,
+            "{end}"
+        );
     }
 }
 

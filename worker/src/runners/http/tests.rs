@@ -126,7 +126,7 @@ async fn every_status_is_reported_with_the_class_of_the_table() {
         let server = Server::saying(Some(answer(status, "", "the reason"))).await;
         let outcome = request(json!({"url": server.url})).await;
         let failure = failure_of(&outcome);
-        assert_eq!(failure.class(), class, "{status}");
+        assert_eq!(failure.failure_class(), class, "{status}");
         assert_eq!(failure.r#type, format!("http:{status}"));
         assert_eq!(failure.ancestors, [format!("http:{}xx", status / 100)]);
         assert_eq!(failure.stack, "the reason");
@@ -228,7 +228,7 @@ async fn a_connection_that_is_refused_is_network() {
     let outcome = request(json!({"url": url})).await;
     let failure = failure_of(&outcome);
     assert_eq!(
-        (failure.class(), failure.r#type.as_str()),
+        (failure.failure_class(), failure.r#type.as_str()),
         (FailureClass::Network, "http:connect")
     );
     assert!(
@@ -245,7 +245,7 @@ async fn a_connection_that_breaks_before_or_within_the_answer_is_network() {
         let server = Server::saying(Some(said.to_owned())).await;
         let outcome = request(json!({"url": server.url})).await;
         let failure = failure_of(&outcome);
-        assert_eq!(failure.class(), FailureClass::Network, "{said:?}");
+        assert_eq!(failure.failure_class(), FailureClass::Network, "{said:?}");
         assert_eq!(failure.r#type, "http:broken", "{said:?}");
         assert!(!failure.message.contains("secret"), "{}", failure.message);
     }
@@ -264,7 +264,7 @@ async fn a_server_that_does_not_answer_in_time_is_timeout() {
     let outcome = run(options, task).await;
     let failure = failure_of(&outcome);
     assert_eq!(
-        (failure.class(), failure.r#type.as_str()),
+        (failure.failure_class(), failure.r#type.as_str()),
         (FailureClass::Timeout, "http:timeout")
     );
 }
@@ -280,7 +280,7 @@ async fn a_handler_that_is_asked_to_stop_drops_its_request() {
             .stopped(reason)
     };
     let outcome = run(Options::default(), task(StopReason::SoftTimeout)).await;
-    assert_eq!(failure_of(&outcome).class(), FailureClass::Timeout);
+    assert_eq!(failure_of(&outcome).failure_class(), FailureClass::Timeout);
     let outcome = run(Options::default(), task(StopReason::Requested)).await;
     assert!(matches!(outcome.outcome, report::Outcome::Release(_)));
 }
@@ -299,7 +299,7 @@ async fn redirects_are_followed_up_to_a_limit() {
     let outcome = request(json!({"url": round.url})).await;
     let failure = failure_of(&outcome);
     assert_eq!(
-        (failure.class(), failure.r#type.as_str()),
+        (failure.failure_class(), failure.r#type.as_str()),
         (FailureClass::Internal, "http:redirect")
     );
 }
@@ -372,7 +372,7 @@ async fn a_payload_that_is_no_request_is_final_and_names_the_field() {
             "{field:?}: {}",
             failure.message
         );
-        assert_eq!(failure.class(), FailureClass::Invalid);
+        assert_eq!(failure.failure_class(), FailureClass::Invalid);
         assert!(matches!(&outcome.outcome, report::Outcome::Fail(fail) if fail.not_retryable));
     }
 }

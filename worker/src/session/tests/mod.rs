@@ -185,7 +185,7 @@ fn failure_class(report: &Report) -> FailureClass {
     else {
         panic!("no failure: {report:?}")
     };
-    failure.class()
+    failure.failure_class()
 }
 
 fn is_release(report: &Report) -> bool {
