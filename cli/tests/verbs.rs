@@ -5,6 +5,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
     process::{Child, Command, Output, Stdio},
 };
 
@@ -140,7 +141,7 @@ fn stderr(output: &Output) -> String {
 
 #[test]
 fn where_nobody_listens_one_line_says_so_with_the_remedy() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0")
+    let free = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
@@ -423,33 +424,73 @@ fn the_coordinator_says_what_it_is() {
 
 #[test]
 fn a_second_signal_stops_a_coordinator_at_once() {
-    // A client that holds a stream open keeps the stop in good order waiting for its deadline.
-    let mut stage = Stage::new();
-    let mut child = stage
-        .command(&["events"])
+    let mut child = redrive()
+        .args(["dev", "--port", "0", "-o", "json", "--log", "info"])
+        .args(["--shutdown-deadline", "1h"])
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map(Process)
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.0.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let addresses: Value = serde_json::from_str(&line).unwrap();
+    // A connection that says nothing holds the stop in good order up until its deadline.
+    let silent = TcpStream::connect(addresses["grpcAddress"].as_str().unwrap()).unwrap();
+    let pid = child.0.id().to_string();
+    let interrupt = || {
+        let sent = Command::new("kill").args(["-INT", &pid]).status();
+        assert!(sent.unwrap().success());
+    };
+    interrupt();
+    let log = BufReader::new(child.0.stderr.take().unwrap()).lines();
+    let stopping = log
+        .map_while(Result::ok)
+        .find(|line| line.contains("in good order"));
+    assert!(stopping.is_some_and(|line| line.contains("SIGINT")));
+    interrupt();
+    assert_eq!(child.0.wait().unwrap().code(), Some(130));
+    drop(silent);
+}
+
+#[test]
+fn a_webhook_is_delivered_by_the_http_worker() {
+    let stage = Stage::new();
+    let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/hook", upstream.local_addr().unwrap());
+    let worker = stage
+        .command(&["worker", "http", "--queue", "hooks:3", "--slots", "2"])
         .stderr(Stdio::null())
         .spawn()
         .map(Process)
         .unwrap();
-    let pid = stage.coordinator.0.id().to_string();
-    for _ in 0..2 {
-        assert!(
-            Command::new("kill")
-                .args(["-INT", &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+    let payload = serde_json::json!({ "url": url, "body": { "n": 1 } }).to_string();
+    let id = stage.ok(&[
+        "task",
+        "enqueue",
+        "call",
+        "-q",
+        "hooks",
+        "--payload",
+        &payload,
+    ]);
+    let (mut stream, _) = upstream.accept().unwrap();
+    let mut request = BufReader::new(stream.try_clone().unwrap());
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert!(request.read_line(&mut head).unwrap() > 0, "{head}");
     }
-    let code = stage.coordinator.0.wait().unwrap().code();
-    assert!(matches!(code, Some(0 | 130)), "{code:?}");
-    let mut rest = String::new();
-    child
-        .0
-        .stdout
-        .take()
-        .unwrap()
-        .read_to_string(&mut rest)
-        .unwrap();
+    assert!(
+        head.starts_with("POST /hook ") && head.contains(&id),
+        "{head}"
+    );
+    let mut body = [0; 7];
+    request.read_exact(&mut body).unwrap();
+    assert_eq!(&body, br#"{"n":1}"#);
+    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
+    stream.write_all(answer).unwrap();
+    assert_eq!(stage.code(&["task", "wait", &id]), 0);
+    assert_eq!(worker.stop(), 0);
 }

@@ -126,7 +126,7 @@ mod tests {
             attempt: 2,
             worker_id: "w1".to_owned(),
             failure: Some(v1::Failure {
-                class: v1::FailureClass::Network.into(),
+                failure_class: v1::FailureClass::Network.into(),
                 message: "two\nlines".to_owned(),
                 ..Default::default()
             }),

@@ -273,7 +273,7 @@ mod tests {
 
     fn dead() -> v1::Task {
         let failure = v1::Failure {
-            class: v1::FailureClass::Network.into(),
+            failure_class: v1::FailureClass::Network.into(),
             message: "refused".to_owned(),
             stack: "at main".to_owned(),
             ..Default::default()

@@ -80,7 +80,7 @@ impl TaskFacts {
             runs: task.history.iter().map(RunFacts::of).collect(),
             redrives: task.redrives,
             runs_before_redrive,
-            last_class: failure.map(v1::Failure::failure_class: class),
+            last_class: failure.map(v1::Failure::failure_class),
             message: failure.map(brief).unwrap_or_default(),
         }
     }
@@ -144,7 +144,7 @@ impl RunFacts {
             worker_id: run.worker_id.clone(),
             started: run.started,
             outcome: run.outcome(),
-            class: run.failure.as_ref().map(v1::Failure::failure_class: class),
+            class: run.failure.as_ref().map(v1::Failure::failure_class),
             rule: run.rule.clone(),
             delay: run.delay.as_ref().map(duration),
         }

@@ -286,7 +286,7 @@ mod tests {
     fn a_failure_is_class_type_and_message() {
         let of = |class, kind: &str, message: &str| {
             failure(Some(&v1::Failure {
-                class,
+                failure_class: class,
                 r#type: kind.to_owned(),
                 message: message.to_owned(),
                 ..Default::default()
