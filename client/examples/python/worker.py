@@ -19,9 +19,7 @@ SLOTS = 4
 
 
 def fails(failure_class, message, **more):
-    failure = common.Failure(
-        failure_class=failure_class, type="python:Example", message=message
-    )
+    failure = common.Failure(failure_class=failure_class, type="python:Error", message=message)
     return {"fail": pb.Fail(failure=failure, **more)}
 
 
