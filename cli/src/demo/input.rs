@@ -144,7 +144,7 @@ fn delivery(text: &str, number: usize) -> Result<Delivery, String> {
             text.len()
         ));
     }
-    let line: Line = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let line: Line = serde_json::from_str(text).map_err(|error| fault(&error))?;
     check_kind(&line.kind)?;
     let behaviour = match &line.behaviour {
         Some(name) => name.parse()?,
@@ -169,6 +169,13 @@ fn delivery(text: &str, number: usize) -> Result<Delivery, String> {
         headers: line.headers,
         body: line.body,
     })
+}
+
+/// What is wrong with a line's JSON, and where; serde_json counts each line as its line 1.
+fn fault(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let what = text.split(" at line ").next().unwrap_or_default();
+    format!("{what} (column {})", error.column())
 }
 
 /// Which behaviour a line gets that names none: the eight in turn.
@@ -294,6 +301,7 @@ not json
         for (bad, (line, fault)) in input.bad.iter().zip((3..).zip(faults)) {
             assert_eq!(bad.line, line);
             assert!(bad.problem.contains(fault), "{bad}");
+            assert!(!bad.problem.contains("line"), "{bad}");
         }
     }
 

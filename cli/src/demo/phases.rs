@@ -150,8 +150,8 @@ async fn kill_one(stage: &mut Stage, screen: &Screen) -> anyhow::Result<Option<K
         return Ok(None);
     };
     screen.say(&format!(
-        "\nkill -9 {pid}: {worker_id} is gone while it held {held} tasks; the coordinator gives \
-         them to others after the grace\n"
+        "\nkill -9 {pid}: {worker_id} is gone while it held {held} tasks; the coordinator gives\n\
+         them to others when the grace is over\n"
     ));
     Ok(Some(Killed { worker_id, held }))
 }
@@ -228,7 +228,7 @@ pub(super) async fn redrive(
         .say("\nrepairing the upstream: it knows the credentials again, and its connections hold");
     stage.upstream.repair();
     screen.say(&format!(
-        "redriving {} dead letters ({REDRIVE_FILTER:?}: bad data would be rejected again)\n",
+        "redriving {} dead letters ({REDRIVE_FILTER}: bad data would be rejected again)\n",
         grouped(due)
     ));
     let request = RedriveDeadLettersRequest {

@@ -21,7 +21,7 @@ const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█
 /// The tables of what stands before the redrive.
 pub(super) fn before_redrive(tasks: &[TaskFacts], delays: &[DelayRow]) -> String {
     format!(
-        "What became of the deliveries\n{}\n\n{}\n\nDead letters\n{}\n",
+        "What became of the deliveries (failed: by a rule that wants no dead letter)\n{}\n\n{}\n\nDead letters\n{}\n",
         behaviours(&figures::rows(tasks)),
         delay_table(delays),
         dead_table(&figures::dead_rows(tasks)),
@@ -175,16 +175,16 @@ fn dead_table(rows: &[DeadRow]) -> Table {
 
 fn check(check: &Check) -> String {
     let verdict = if check.holds() { "OK    " } else { "FAILED" };
-    let mut text = format!("  {verdict} {}\n    {}", check.name, check.numbers);
+    let mut text = format!("  {verdict} {}\n         {}", check.name, check.numbers);
     for discrepancy in check.discrepancies.iter().take(DISCREPANCIES_SHOWN) {
-        text.push_str(&format!("\n    ! {discrepancy}"));
+        text.push_str(&format!("\n         ! {discrepancy}"));
     }
     let more = check
         .discrepancies
         .len()
         .saturating_sub(DISCREPANCIES_SHOWN);
     if more > 0 {
-        text.push_str(&format!("\n    ! and {} more", grouped_len(more)));
+        text.push_str(&format!("\n         ! and {} more", grouped_len(more)));
     }
     text
 }
@@ -209,7 +209,7 @@ mod tests {
         };
         let broken = Check {
             name: "every task is in exactly one end state",
-            numbers: "38,000 runs = 20,000 first + 15,000 retries + 160 lost + 2,870 redriven"
+            numbers: "38,000 runs = 20,000 first + 15,000 retries + 60 lost + 2,940 redriven"
                 .to_owned(),
             discrepancies: (0..7).map(|n| format!("task {n}")).collect(),
         };

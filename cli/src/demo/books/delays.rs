@@ -39,7 +39,10 @@ pub(super) fn within_windows(facts: &Facts) -> Check {
             }
         }
     }
-    let mut numbers = format!("{} delays", grouped(checked));
+    let mut numbers = format!(
+        "{} delays, beside what PreviewRetryPolicy says",
+        grouped(checked)
+    );
     if untold > 0 {
         numbers.push_str(&format!(
             ", and {} of long histories not checked",

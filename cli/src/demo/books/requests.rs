@@ -77,7 +77,7 @@ pub(super) fn hits(facts: &Facts) -> Check {
     Check {
         name: "the upstream was hit once by every run",
         numbers: format!(
-            "{} hits = {} reported runs + {} of {} runs lost with their worker",
+            "{} hits = {} reported runs + {} of {} lost ones",
             grouped(requests),
             grouped(reported),
             grouped(lost_hits),
