@@ -37,6 +37,8 @@ pub const BATCH_ITEMS_MAX: usize = 1000;
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of deliveries that are put into one message before another is begun.
 pub const DELIVERY_BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of tasks in one answer to a call that leases; one task is always given.
+pub const UNARY_ANSWER_BYTES_MAX: u64 = 2 * 1024 * 1024;
 /// Deliveries put into one message.
 pub const DELIVERY_BATCH_ITEMS_MAX: usize = 256;
 /// Items of an enqueue stream that are not acknowledged yet.

@@ -202,6 +202,15 @@ pub(super) struct Poll {
     pub(super) room: u32,
     pub(super) ttl_ms: u64,
     pub(super) taken: Vec<super::effect::Delivery>,
+    pub(super) taken_bytes: u64,
+}
+
+impl Poll {
+    /// Whether a task of so many bytes fits its answer.
+    pub(super) fn has_room(&self, bytes: u64) -> bool {
+        let fits = self.taken_bytes.saturating_add(bytes) <= limits::UNARY_ANSWER_BYTES_MAX;
+        self.room > 0 && (fits || self.taken.is_empty())
+    }
 }
 
 /// All that want work, and who is next.

@@ -20,6 +20,7 @@ use super::convert::task::new_task;
 use super::convert::{At, field};
 use super::edge::Edge;
 use super::status::Refused;
+use super::task_service::WhenFull;
 use crate::engine::limits;
 use crate::engine::rejection::Rejection;
 
@@ -146,7 +147,7 @@ async fn enqueue(edge: Edge, message: pb::EnqueueStreamRequest) -> Vec<pb::Enque
             Err(refused) => Err(refused.clone().into()),
         });
     }
-    match edge.enqueue(parsed).await {
+    match edge.enqueue(parsed, WhenFull::Wait).await {
         Ok(results) => sequences
             .into_iter()
             .zip(results)

@@ -29,11 +29,21 @@ pub(crate) struct Tasks {
     pub(crate) shutdown: CancellationToken,
 }
 
+/// What becomes of a question while the inbox is full.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum WhenFull {
+    /// It is refused at once: a unary call.
+    Refuse,
+    /// It waits, and its stream is read no further.
+    Wait,
+}
+
 impl Edge {
     /// Enqueues those that could be parsed, in one call; the others keep their own refusals.
     pub(crate) async fn enqueue(
         &self,
         parsed: Vec<Result<NewTask, Refused>>,
+        full: WhenFull,
     ) -> Result<Enqueued, Refused> {
         let mut tasks = Vec::with_capacity(parsed.len());
         let mut results: Vec<Option<Refused>> = Vec::with_capacity(parsed.len());
@@ -43,7 +53,12 @@ impl Edge {
         let answers = if tasks.is_empty() {
             Vec::new()
         } else {
-            let Answer::Enqueued(answers) = self.ask(Call::Enqueue(tasks)).await? else {
+            let call = Call::Enqueue(tasks);
+            let answer = match full {
+                WhenFull::Refuse => self.inbox.call(call).await?,
+                WhenFull::Wait => self.inbox.call_when_room(call).await?,
+            };
+            let Answer::Enqueued(answers) = answer else {
                 return Err(confused("new tasks"));
             };
             answers
@@ -72,7 +87,7 @@ impl Tasks {
         let root = At::Root;
         let namespace = field::namespace(&request.namespace, root.field("namespace"))?;
         let task = new_task(&namespace, request.task, root.field("task"))?;
-        let mut results = self.edge.enqueue(vec![Ok(task)]).await?;
+        let mut results = self.edge.enqueue(vec![Ok(task)], WhenFull::Refuse).await?;
         let id = results.pop().unwrap_or(Err(Refused::Confused));
         let task_id = id.map_err(|refused| refused.below("task"))?.to_string();
         Ok(pb::EnqueueTaskResponse {
@@ -94,7 +109,10 @@ impl Tasks {
         )?;
         let specs = request.tasks.into_iter();
         let parsed = specs.map(|spec| new_task(&namespace, Some(spec), root).map_err(Into::into));
-        let results = self.edge.enqueue(parsed.collect()).await?;
+        let results = self
+            .edge
+            .enqueue(parsed.collect(), WhenFull::Refuse)
+            .await?;
         let shown = results.into_iter().map(|result| pb::EnqueueResult {
             result: Some(match result {
                 Ok(id) => pb::enqueue_result::Result::TaskId(id.to_string()),

@@ -89,12 +89,25 @@ impl Inbox {
                 return Err(self.not_taken(refused));
             }
         }
-        let reply = replied.await;
-        drop(caller);
-        match reply {
-            Ok(reply) => reply.map_err(CallError::Refused),
-            Err(_stopped) => Err(CallError::Stopped),
+        answer_of(caller, replied.await)
+    }
+
+    /// The same for what came on a stream: waits for room instead of being refused.
+    ///
+    /// # Errors
+    /// As [`Inbox::call`], but never [`CallError::Busy`].
+    pub async fn call_when_room(&self, call: Call) -> Result<Answer, CallError> {
+        let (request, replied) = self.desk.await_reply();
+        let caller = Caller {
+            desk: &self.desk,
+            request,
+        };
+        let pushed = self.desk.queue.push(Command::Call { request, call }).await;
+        if let Err(refused) = pushed {
+            self.desk.forget_call(request);
+            return Err(self.not_taken(refused));
         }
+        answer_of(caller, replied.await)
     }
 
     /// Opens a worker stream.
@@ -167,6 +180,17 @@ impl fmt::Debug for Inbox {
             .field("waiting", &self.desk.queue.len())
             .finish_non_exhaustive()
     }
+}
+
+/// The reply to a caller, who waits no more.
+fn answer_of<E>(
+    caller: Caller<'_>,
+    reply: Result<Result<Answer, Rejection>, E>,
+) -> Result<Answer, CallError> {
+    drop(caller);
+    reply.map_or(Err(CallError::Stopped), |reply| {
+        reply.map_err(CallError::Refused)
+    })
 }
 
 /// Somebody who waits for a reply, and says so when it does no longer.

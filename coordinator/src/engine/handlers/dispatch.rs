@@ -8,7 +8,9 @@ use std::sync::Arc;
 use crate::engine::clocks::Alarm;
 use crate::engine::effect::{Answer, Delivery, ToWorker};
 use crate::engine::event::Event;
-use crate::engine::ids::{Fence, LeaseToken, QueueName, ShardId, TaskId, Timestamp};
+use crate::engine::ids::{
+    Fence, LeaseToken, QueueName, RequestId, SessionId, ShardId, TaskId, Timestamp,
+};
 use crate::engine::ledger::task::{Holder, Task};
 use crate::engine::limits;
 use crate::engine::sessions::{Held, Member, take_turn, worker_of};
@@ -152,7 +154,8 @@ fn has_room(step: &Step<'_>, member: Member, id: TaskId) -> bool {
                 .is_some_and(|session| session.has_room(bytes))
         }
         Member::Poll(request) => step.sessions().polls.get(&request).is_some_and(|poll| {
-            poll.room > 0 && step.unary_held(&poll.info.worker) < limits::UNARY_LEASES_MAX
+            poll.has_room(task.bytes())
+                && step.unary_held(&poll.info.worker) < limits::UNARY_LEASES_MAX
         }),
     }
 }
@@ -186,7 +189,7 @@ fn grant(step: &mut Step<'_>, member: Member, id: TaskId) {
         fence,
         nonce,
         holder,
-        worker: worker.clone(),
+        worker,
         at,
         started,
     };
@@ -210,28 +213,35 @@ fn grant(step: &mut Step<'_>, member: Member, id: TaskId) {
             );
             deliver(step, session, token);
         }
-        Member::Poll(request) => {
-            step.unary_hold(&worker);
-            set_limits(step, id, Some(at));
-            let delivery = delivery(step, token, 0);
-            let poll = step
-                .sessions_mut()
-                .polls
-                .get_mut(&request)
-                .expect("it wants work");
-            poll.room -= 1;
-            let first = poll.taken.is_empty();
-            poll.taken.push(delivery);
-            let until = at.plus_ms(poll.ttl_ms);
-            step.clocks_mut().set(Alarm::Life(id), until);
-            if first {
-                step.note_served_poll(request);
-            }
-        }
+        Member::Poll(request) => take(step, request, token),
     }
 }
 
-fn hold(step: &mut Step<'_>, id: crate::engine::ids::SessionId, task: TaskId, held: Held) {
+/// Adds a leased task to the answer of a call that waits for work.
+fn take(step: &mut Step<'_>, request: RequestId, token: LeaseToken) {
+    let (id, at) = (token.task, step.now());
+    let task = step.task(id).expect("leased a moment ago");
+    let (bytes, worker) = (task.bytes(), task.lease().map(|lease| lease.worker.clone()));
+    step.unary_hold(&worker.expect("leased a moment ago"));
+    set_limits(step, id, Some(at));
+    let delivery = delivery(step, token, 0);
+    let poll = step
+        .sessions_mut()
+        .polls
+        .get_mut(&request)
+        .expect("it wants work");
+    poll.room -= 1;
+    poll.taken_bytes += bytes;
+    let is_first = poll.taken.is_empty();
+    poll.taken.push(delivery);
+    let until = at.plus_ms(poll.ttl_ms);
+    step.clocks_mut().set(Alarm::Life(id), until);
+    if is_first {
+        step.note_served_poll(request);
+    }
+}
+
+fn hold(step: &mut Step<'_>, id: SessionId, task: TaskId, held: Held) {
     let now = step.now();
     let ping_ms = step.config().ping_ms;
     let lateness = step.sessions().lateness_ms;
@@ -247,7 +257,7 @@ fn hold(step: &mut Step<'_>, id: crate::engine::ids::SessionId, task: TaskId, he
     }
 }
 
-fn deliver(step: &mut Step<'_>, id: crate::engine::ids::SessionId, token: LeaseToken) {
+fn deliver(step: &mut Step<'_>, id: SessionId, token: LeaseToken) {
     let session = step.sessions_mut().get_mut(id).expect("it wants work");
     session.sequence += 1;
     let sequence = session.sequence;
@@ -316,7 +326,7 @@ fn answer_polls(step: &mut Step<'_>) {
 }
 
 /// Answers a call that waits for work with what it got, be it nothing.
-pub(super) fn finish_poll(step: &mut Step<'_>, request: crate::engine::ids::RequestId) {
+pub(super) fn finish_poll(step: &mut Step<'_>, request: RequestId) {
     step.sessions_mut().starve(Member::Poll(request));
     if let Some(poll) = step.sessions_mut().polls.remove(&request) {
         step.clocks_mut().clear(Alarm::Wait(request));

@@ -6,7 +6,7 @@
 use crate::engine::command::{NewTask, Start};
 use crate::engine::effect::Answer;
 use crate::engine::event::Event;
-use crate::engine::ids::{QueueName, ShardId, TaskId, Timestamp};
+use crate::engine::ids::{Fence, QueueName, ShardId, TaskId, Timestamp};
 use crate::engine::ledger::queue::QueueSettings;
 use crate::engine::ledger::task::{Side, State, Task};
 use crate::engine::limits;
@@ -111,6 +111,7 @@ fn make(step: &Step<'_>, shard: ShardId, id: TaskId, new: NewTask) -> Task {
         state: State::Pending {
             not_before: instant(now, new.start),
         },
+        fence: Fence::default(),
         runs: 0,
         failures: 0,
         crashes: 0,

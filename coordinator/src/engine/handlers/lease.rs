@@ -46,6 +46,7 @@ pub(super) fn lease_tasks(
         room: lease.count_max,
         ttl_ms: lease.ttl_ms,
         taken: Vec::new(),
+        taken_bytes: 0,
     };
     step.sessions_mut().polls.insert(request, poll);
     step.touch_member(Member::Poll(request));

@@ -8,7 +8,7 @@ use crate::engine::command::Transfer;
 use crate::engine::effect::Effect;
 use crate::engine::event::Event;
 use crate::engine::failure::Failure;
-use crate::engine::ids::{QueueName, ShardId, TaskId};
+use crate::engine::ids::{Fence, QueueName, ShardId, TaskId};
 use crate::engine::ledger::task::{State, Task};
 use crate::engine::limits;
 use crate::engine::retry::DeadReason;
@@ -32,6 +32,7 @@ pub(super) fn route(
         state: State::Pending {
             not_before: step.now(),
         },
+        fence: Fence::default(),
         runs: 0,
         failures: 0,
         crashes: 0,

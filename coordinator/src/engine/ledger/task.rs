@@ -67,6 +67,8 @@ pub struct Task {
     pub budget_since: Timestamp,
     /// Where it stands.
     pub state: State,
+    /// The fence of its latest lease; 0 before the first.
+    pub fence: Fence,
     /// Leases granted over its life.
     pub runs: u32,
     /// Failures that counted since `budget_since`.

@@ -267,6 +267,7 @@ impl Task {
         };
         assert_eq!(fence.run(), self.runs + 1, "runs are 1, 2, 3 .. (I5)");
         self.runs += 1;
+        self.fence = *fence;
         self.state = State::Leased(Box::new(Lease {
             fence: *fence,
             nonce: *nonce,

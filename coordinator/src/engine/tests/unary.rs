@@ -139,3 +139,34 @@ fn a_cancel_reaches_a_worker_without_a_stream_when_it_extends() {
     };
     assert_eq!(extend(&mut world, vec![Some(token)]), [told]);
 }
+
+#[test]
+fn an_answer_has_at_most_two_mebibytes_of_payload_but_always_one_task() {
+    let mut world = World::new();
+    let sized = |bytes: usize| crate::engine::command::NewTask {
+        payload: crate::engine::ledger::task::Payload {
+            data: vec![0; bytes].into(),
+            content_type: None,
+        },
+        ..super::world::new_task("mail")
+    };
+    for index in 0..4 {
+        world.enqueue_as(&format!("t{index}"), sized(900_000));
+    }
+    let request = world.lease("cron", "mail", 100, 0);
+    assert_eq!(world.leased(request), ["t0#1", "t1#1"]);
+    let request = world.lease("cron", "mail", 100, 0);
+    assert_eq!(world.leased(request), ["t2#1", "t3#1"]);
+}
+
+#[test]
+fn the_latest_fence_is_known_after_its_lease_is_over() {
+    let mut world = World::new();
+    world.enqueue("t1", "mail");
+    let request = world.lease("cron", "mail", 1, 0);
+    world.leased(request);
+    let fence = world.token("t1", 1).fence;
+    let report = world.report_of(("t1", 1), complete());
+    world.call(Call::ReportTasks(vec![report])).unwrap();
+    assert_eq!(world.view("t1").task.fence, fence);
+}

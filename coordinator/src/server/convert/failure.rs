@@ -40,7 +40,7 @@ pub(crate) fn failure(value: pb::Failure, at: At<'_>) -> Parsed<Failure> {
         )
     });
     Ok(Failure {
-        class: class(variant(value.failure_class, at.field("class"))?),
+        class: class(variant(value.failure_class, at.field("failure_class"))?),
         code: value.code,
         error_type: text(
             &value.r#type,
@@ -143,10 +143,10 @@ mod tests {
         let cases = [
             (
                 pb::Failure {
-                    class: 40,
+                    failure_class: 40,
                     ..base()
                 },
-                "class",
+                "failure_class",
             ),
             (pb::Failure { code: 17, ..base() }, "code"),
             (pb::Failure { code: -1, ..base() }, "code"),

@@ -60,7 +60,7 @@ pub(crate) fn task_view(view: &TaskView, detail: Detail) -> pb::Task {
             .and_then(|side| side.origin)
             .map(|id| id.to_string())
             .unwrap_or_default(),
-        fence: task.lease().map_or(0, |lease| lease.fence.0),
+        fence: task.fence.0,
         worker_id: task
             .lease()
             .map(|lease| lease.worker.to_string())
@@ -259,6 +259,7 @@ pub(crate) mod tests {
             enqueued_at: Timestamp(5),
             budget_since: Timestamp(5),
             state,
+            fence: Fence::new(2, 1),
             runs: 1,
             failures: 1,
             crashes: 0,
@@ -338,7 +339,7 @@ pub(crate) mod tests {
             (failure.message.as_str(), failure.stack.as_str()),
             ("refused", "")
         );
-        assert_eq!(failure.class(), pb::FailureClass::Network);
+        assert_eq!(failure.failure_class(), pb::FailureClass::Network);
         assert!(failure.ancestors.is_empty());
     }
 
