@@ -46,6 +46,12 @@ impl Proxy {
         }
     }
 
+    /// Where workers connect.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Where workers connect, as a URL.
     #[must_use]
     pub fn url(&self) -> String {
@@ -92,6 +98,7 @@ async fn forward(mut near: TcpStream, mut far: TcpStream, weather: watch::Receiv
     let (near_read, near_write) = near.split();
     let (far_read, far_write) = far.split();
     tokio::select! {
+        biased;
         _cut = cut.wait_for(|weather| weather.cuts != cuts) => {}
         () = pump(near_read, far_write, None) => {}
         () = pump(far_read, near_write, Some(weather)) => {}

@@ -75,7 +75,7 @@ async fn a_failing_handler_is_retried_as_the_policy_says_and_then_dead_lettered(
         assert_eq!((&*run.retry_policy, &*run.rule), ("test", ""));
         let failure = run.failure.as_ref().unwrap();
         assert_eq!(
-            (failure.class(), &*failure.message),
+            (failure.failure_class(), &*failure.message),
             (FailureClass::Conflict, "the row is locked")
         );
         let retried = (index < 3).then(|| make::ms(20));
@@ -153,7 +153,7 @@ async fn a_retry_after_is_never_undercut() {
     };
     assert!(make::ms_between(first.end_time, second.lease_time) >= 300);
     assert_eq!(
-        first.failure.as_ref().unwrap().class(),
+        first.failure.as_ref().unwrap().failure_class(),
         FailureClass::RateLimited
     );
 }
@@ -173,7 +173,7 @@ async fn a_retry_at_the_handlers_own_time_uses_up_an_attempt_and_hands_on_what_i
         }
         assert_eq!(task.checkpoint_json::<String>()?.as_deref(), Some("page 2"));
         assert_eq!(
-            task.previous_failure().unwrap().class(),
+            task.previous_failure().unwrap().failure_class(),
             FailureClass::Internal
         );
         Ok(Json(left.len()))
@@ -245,7 +245,7 @@ async fn a_panic_is_a_failure_that_the_policy_judges_and_the_worker_goes_on() {
     assert_eq!((ended.state(), ended.runs), (TaskState::Succeeded, 2));
     let failure = ended.history[0].failure.as_ref().unwrap();
     assert_eq!(
-        (failure.class(), &*failure.r#type),
+        (failure.failure_class(), &*failure.r#type),
         (FailureClass::Internal, "panic")
     );
     assert!(
@@ -271,7 +271,7 @@ async fn an_error_arrives_with_its_type_its_ancestors_and_the_class_they_imply()
         .await;
     let failure = dead.last_failure.unwrap();
     assert_eq!(
-        (failure.class(), &*failure.r#type),
+        (failure.failure_class(), &*failure.r#type),
         (FailureClass::Network, "rust:std::io::Error")
     );
     assert_eq!(
@@ -339,7 +339,10 @@ async fn a_payload_that_is_not_what_the_handler_wants_dies_at_once() {
     let new = task("sum", 5, 1).json("not a list").unwrap();
     let dead = harness.end_of(&harness.enqueue(new).await).await;
     assert_eq!((dead.runs, &*dead.state_reason), (1, "NOT_RETRYABLE"));
-    assert_eq!(dead.last_failure.unwrap().class(), FailureClass::Invalid);
+    assert_eq!(
+        dead.last_failure.unwrap().failure_class(),
+        FailureClass::Invalid
+    );
 }
 
 #[tokio::test]
@@ -388,5 +391,5 @@ async fn a_run_over_its_hard_limit_fails_as_a_timeout_and_is_retried() {
         (TaskState::Succeeded, 2)
     );
     let failure = ended.history[0].failure.as_ref().unwrap();
-    assert_eq!(failure.class(), FailureClass::Timeout);
+    assert_eq!(failure.failure_class(), FailureClass::Timeout);
 }

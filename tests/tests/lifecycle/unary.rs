@@ -145,7 +145,7 @@ async fn a_lease_that_lapses_is_a_crash_and_its_late_report_is_superseded() {
     let ended = harness.end_of(&id).await;
     assert_eq!(ended.history[0].outcome(), RunOutcome::Crashed);
     let failure = ended.history[0].failure.as_ref().unwrap();
-    assert_eq!(failure.class(), FailureClass::WorkerLost);
+    assert_eq!(failure.failure_class(), FailureClass::WorkerLost);
     assert!(failure.message.contains("poller"), "{}", failure.message);
 }
 

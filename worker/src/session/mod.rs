@@ -364,6 +364,12 @@ impl Session {
         self.pace = wire::pace(welcome);
 
         for token in &welcome.lost {
+            // A result is reported again all the same: the answer says whether it was recorded
+            // before, when only the acknowledgement was lost.
+            let ended = self.leases.get(token);
+            if ended.is_some_and(|lease| matches!(lease.hold, Hold::Ended { .. })) {
+                continue;
+            }
             self.lose(now_ms, token, actions);
         }
         if !welcome.resumed {

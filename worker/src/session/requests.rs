@@ -58,17 +58,18 @@ impl Session {
         if let Some(nonce) = self.pong.take() {
             return Some(request(Message::Pong(Pong { nonce })));
         }
+        // Before the reports: each frees a slot, which a worker on its way out must not get filled.
+        let capacity = self.capacity();
+        if capacity != self.capacity_told {
+            self.capacity_told = capacity;
+            return Some(request(Message::Capacity(capacity)));
+        }
         if let Some(batch) = self.report_batch() {
             return Some(request(Message::Reports(batch)));
         }
         if self.receipt_due {
             self.receipt_due = false;
             return Some(request(Message::Receipt(self.receipt())));
-        }
-        let capacity = self.capacity();
-        if capacity != self.capacity_told {
-            self.capacity_told = capacity;
-            return Some(request(Message::Capacity(capacity)));
         }
         if self.wants_goodbye() {
             self.finished = true;

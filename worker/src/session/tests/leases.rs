@@ -261,7 +261,7 @@ fn a_handler_that_does_not_stop_keeps_its_slot_and_lowers_the_capacity_until_it_
         outcome: None,
     });
     assert_eq!(started(&ended), [2]);
-    assert_eq!(script.sent(), [receipt(2, &[]), capacity(2, false)]);
+    assert_eq!(script.sent(), [capacity(2, false), receipt(2, &[])]);
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn any_message_is_a_sign_of_life() {
 }
 
 #[test]
-fn what_a_resumed_session_lost_is_stopped_and_forgotten() {
+fn what_a_resumed_session_lost_is_stopped_and_results_are_asked_about() {
     let mut script = Script::welcomed(3, 0);
     script.deliver(&[delivery(1, "a"), delivery(2, "b"), delivery(3, "c")]);
     script.complete(3);
@@ -81,9 +81,12 @@ fn what_a_resumed_session_lost_is_stopped_and_forgotten() {
         script.welcome("s1", true, &["a", "c"]),
         [abort(1, StopReason::LeaseLost)]
     );
-    assert_eq!(script.reports(), []);
+    assert_eq!(script.reports()[0].lease_token, "c");
+    script.ack("c", ReportStatus::Duplicate);
     script.complete(2);
     assert_eq!(script.reports()[0].lease_token, "b");
+    let report = script.session.report();
+    assert_eq!((report.lost, report.finished), (1, 1));
 }
 
 #[test]
@@ -94,7 +97,7 @@ fn a_new_session_stops_what_ran_but_still_delivers_results() {
     script.input(Input::Closed);
     script.greet();
     assert_eq!(
-        script.welcome("s2", false, &[]),
+        script.welcome("s2", false, &["a", "b"]),
         [abort(1, StopReason::LeaseLost)]
     );
     assert_eq!(script.reports()[0].lease_token, "b");
@@ -110,10 +113,11 @@ fn a_drain_finishes_what_runs_gives_back_what_waits_and_says_goodbye_after_the_l
         deadline: None,
     });
     let sent = script.sent();
+    assert_eq!(sent[0], capacity(0, true), "before a slot is free");
     assert!(
-        matches!(&sent[0], work_request::Message::Reports(batch) if is_release(&batch.reports[0]))
+        matches!(&sent[1], work_request::Message::Reports(batch) if is_release(&batch.reports[0]))
     );
-    assert_eq!(sent[1..], [receipt(2, &[]), capacity(0, true)]);
+    assert_eq!(sent[2..], [receipt(2, &[])]);
 
     script.complete(1);
     assert_eq!(script.reports().len(), 1);
