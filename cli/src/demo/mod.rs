@@ -207,7 +207,7 @@ fn tell_killed(screen: &Screen, killed: Option<&Killed>, tasks: &[TaskFacts]) {
         .filter(|run| figures::lost_with(run, &killed.worker_id))
         .count();
     screen.say(&format!(
-        "{} held {} tasks when it was killed: {} runs ended with it, and others took over",
+        "{} held {} tasks when it was killed; {} runs ended with it",
         killed.worker_id,
         killed.held,
         text::grouped_len(lost)

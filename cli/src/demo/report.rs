@@ -21,7 +21,7 @@ const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█
 /// The tables of what stands before the redrive.
 pub(super) fn before_redrive(tasks: &[TaskFacts], delays: &[DelayRow]) -> String {
     format!(
-        "What became of the deliveries (failed: by a rule that wants no dead letter)\n{}\n\n{}\n\nDead letters\n{}\n",
+        "\nWhat became of the deliveries (failed: by a rule that wants no dead letter)\n{}\n\n{}\n\nDead letters\n{}\n",
         behaviours(&figures::rows(tasks)),
         delay_table(delays),
         dead_table(&figures::dead_rows(tasks)),
@@ -42,7 +42,7 @@ pub(super) fn end(summary: &Summary) -> String {
         "The books DO NOT balance."
     };
     format!(
-        "After the redrive\n{}\n\nDead letters that stay\n{}\n\nThe books\n{books}\n\n{verdict} \
+        "\nAfter the redrive\n{}\n\nDead letters that stay\n{}\n\nThe books\n{books}\n\n{verdict} \
          {} deliveries, {} attempts, {:.1} s.\n",
         behaviours(&summary.behaviours),
         dead_table(&summary.dead_letters),

@@ -99,10 +99,13 @@ impl Screen {
     /// Leaves the bars as they stand and goes on below them.
     pub(super) fn settle(&mut self) {
         match self {
-            Self::Bars { bars, .. } => {
+            Self::Bars { all, bars } => {
                 for (_, bar) in bars.drain(..) {
                     bar.abandon();
                 }
+                // A later draw would go back over the old bars, and over what was printed since.
+                *all = MultiProgress::new();
+                drop(writeln!(stderr()));
             }
             Self::Lines { tenth } => *tenth = 0,
         }

@@ -110,9 +110,7 @@ impl Stage {
         ));
         for (left, right) in Behaviour::ALL.iter().zip(Behaviour::ALL.iter().skip(4)) {
             let (does, does_right) = (left.says(), right.says());
-            screen.say(&format!(
-                "             {left:<12} {does:<29}{right:<10} {does_right}"
-            ));
+            screen.say(&format!("  {left:<12} {does:<30}{right:<10} {does_right}"));
         }
 
         let address = processes::free_address().await?;
