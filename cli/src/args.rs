@@ -276,6 +276,7 @@ mod tests {
             "task wait",
             "queue set",
             "dead redrive",
+            "dead discard",
             "policy preview",
             "events",
         ] {

@@ -25,8 +25,8 @@ pub(crate) fn check_possible(yes: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     Err(exit::usage(
-        "this changes many tasks and there is no terminal to ask at; say --yes to go ahead, or \
-         --dry-run to count them first",
+        "this asks before it acts and there is no terminal to ask at; say --yes to go ahead, or \
+         --dry-run to see what it would do",
     ))
 }
 

@@ -202,6 +202,22 @@ impl Client {
         present(answer.task, "task")
     }
 
+    /// Deletes one dead letter for good. There is no undo. Answers the task, DISCARDED; `reason` is
+    /// for the log, at most 256 bytes.
+    ///
+    /// # Errors
+    /// See [`Error`]; `FAILED_PRECONDITION` where the task is not dead.
+    pub async fn discard(&self, task_id: &str, reason: &str) -> Result<v1::Task, Error> {
+        check_bytes("reason", reason, REASON_BYTES_MAX)?;
+        let request = v1::DiscardTaskRequest {
+            task_id: task_id.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let answer =
+            call!(self, call Effect::Change, DeadLetterServiceClient::discard_task, request)?;
+        present(answer.task, "task")
+    }
+
     /// Puts all selected dead letters back and tells the progress; the last message has `done`.
     /// Dropping the stream stops it between batches. Safe to repeat after a failure. An unset
     /// selection, or one without a namespace, is this client's namespace.

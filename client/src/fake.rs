@@ -356,6 +356,15 @@ impl DeadLetterService for Fake {
         untold()
     }
 
+    async fn discard_task(
+        &self,
+        request: Request<v1::DiscardTaskRequest>,
+    ) -> Result<Response<v1::DiscardTaskResponse>, Status> {
+        self.called().await?;
+        let task = Some(task(request.into_inner().task_id));
+        Ok(Response::new(v1::DiscardTaskResponse { task }))
+    }
+
     /// A minute apart: half, then all; then the script's next answer.
     async fn redrive_dead_letters(
         &self,

@@ -313,6 +313,15 @@ async fn a_discard_without_an_expected_count_is_refused_before_it_is_sent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_dead_letter_is_discarded_for_a_reason_that_fits() {
+    let (fake, client, _streams) = Fake::start();
+    assert_eq!(client.discard("a", "old").await.unwrap().task_id, "a");
+    let error = client.discard("b", &"x".repeat(257)).await.unwrap_err();
+    assert!(matches!(error, Error::Invalid { field, .. } if field == "reason"));
+    assert_eq!(fake.state().calls, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lone_streamed_task_leaves_alone_and_a_flood_leaves_in_full_messages() {
     let (_fake, client, mut streams) = Fake::start();
     let stream = client.enqueue_stream();

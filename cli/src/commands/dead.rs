@@ -1,6 +1,7 @@
 //! `dead`: what was given up, and what to do about it.
 //!
-//! Bulk acts count first and ask before they act; without a terminal they need `--yes`.
+//! Bulk acts, and all that deletes, look first and ask before they act; without a terminal they need
+//! `--yes`.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -54,8 +55,9 @@ struct GetArgs {
 }
 
 const REDRIVE_HELP: &str = "\
-Counts first, then asks; without a terminal it needs --yes. Safe to repeat:
-what is not dead any more is not selected again.
+Counts first, then asks; without a terminal it needs --yes. Tasks named by id
+are redriven without asking. Safe to repeat: what is not dead any more is not
+selected again.
 
 Examples:
   redrive dead redrive 0192f0c1-2345-7abc-8def-0123456789ab
@@ -67,9 +69,11 @@ Filters: as in `redrive dead list --help`.";
 
 const DISCARD_HELP: &str = "\
 Counts first, asks, and then deletes exactly as many or nothing; without a
-terminal it needs --yes. One task is selected by what only it has.
+terminal it needs --yes. Tasks named by id are looked up first: unless all of
+them are dead, none is deleted.
 
 Examples:
+  redrive dead discard 0192f0c1-2345-7abc-8def-0123456789ab
   redrive dead discard --queue mail --dry-run
   redrive dead discard --queue mail --filter 'end_time < -30d'
   redrive dead discard --filter 'class = INVALID' --reason 'bad import'
@@ -100,6 +104,9 @@ struct RedriveArgs {
 #[derive(Debug, Args)]
 #[command(after_help = DISCARD_HELP)]
 struct DiscardArgs {
+    /// The tasks' ids; else say which by --queue, --filter or --all
+    #[arg(value_name = "TASK_ID", conflicts_with_all = ["queue", "filter", "all"])]
+    ids: Vec<String>,
     #[command(flatten)]
     select: SelectArgs,
     /// Every dead letter of the namespace
@@ -109,7 +116,7 @@ struct DiscardArgs {
     act: ActArgs,
 }
 
-/// What both bulk acts have.
+/// What both acts have.
 #[derive(Debug, Args)]
 struct ActArgs {
     /// Count, change nothing
@@ -145,7 +152,8 @@ pub(crate) async fn run(context: &Context, args: DeadArgs) -> anyhow::Result<Exi
         }
         Verb::Redrive(args) if !args.ids.is_empty() => redrive_ids(context, args).await,
         Verb::Redrive(args) => redrive_selected(context, args).await,
-        Verb::Discard(args) => discard(context, args).await,
+        Verb::Discard(args) if !args.ids.is_empty() => discard_ids(context, args).await,
+        Verb::Discard(args) => discard_selected(context, args).await,
     }
 }
 
@@ -248,7 +256,42 @@ async fn redrive_selected(context: &Context, args: RedriveArgs) -> anyhow::Resul
     Ok(ExitCode::SUCCESS)
 }
 
-async fn discard(context: &Context, args: DiscardArgs) -> anyhow::Result<ExitCode> {
+/// Deletes the tasks named, once it is known that all of them are dead.
+async fn discard_ids(context: &Context, args: DiscardArgs) -> anyhow::Result<ExitCode> {
+    confirm::check_possible(args.act.yes || args.act.dry_run)?;
+    let client = context.client().await?;
+    let mut letters = Vec::with_capacity(args.ids.len());
+    for id in &args.ids {
+        letters.push(client.dead_letter(id).await?);
+    }
+    let print = |word: &str, task: v1::Task| {
+        let text = format!("{word} {}", task.task_id);
+        let answer = v1::DiscardTaskResponse { task: Some(task) };
+        context.out.answer(&answer, |_style| text)
+    };
+    if args.act.dry_run {
+        for letter in letters {
+            print("would discard", letter)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let what = match letters.as_slice() {
+        [letter] => format!("dead letter {}", letter.task_id),
+        several => format!("these {} dead letters", several.len()),
+    };
+    let question = format!("delete {what} for good? there is no undo");
+    let count = u64::try_from(letters.len()).unwrap_or(u64::MAX);
+    if !args.act.yes && !go_ahead(count, &question)? {
+        return Ok(ExitCode::SUCCESS);
+    }
+    for letter in &letters {
+        let task = client.discard(&letter.task_id, &args.act.reason).await?;
+        print("discarded", task)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn discard_selected(context: &Context, args: DiscardArgs) -> anyhow::Result<ExitCode> {
     let what = check_selected(&args.select, args.all, &args.act)?;
     let client = context.client().await?;
     let counted = discard_call(context, &client, &args, None).await?;

@@ -32,6 +32,7 @@ macro_rules! proto_json {
 proto_json![
     CancelTaskResponse,
     DiscardDeadLettersResponse,
+    DiscardTaskResponse,
     DrainWorkersResponse,
     EnqueueAck,
     EnqueueTaskResponse,

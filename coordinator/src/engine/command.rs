@@ -150,6 +150,8 @@ pub enum Call {
         /// How long it waits.
         delay_ms: u64,
     },
+    /// Delete one dead letter. Answer::Task.
+    DiscardTask(TaskId),
     /// One step of a bulk act on dead letters. Answer::Bulk.
     Bulk(Bulk),
     /// Answer::Server.

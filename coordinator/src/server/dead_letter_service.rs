@@ -90,6 +90,17 @@ impl DeadLetters {
         Ok(pb::RedriveTaskResponse { task: Some(task) })
     }
 
+    async fn discard(
+        &self,
+        request: pb::DiscardTaskRequest,
+    ) -> Result<pb::DiscardTaskResponse, Refused> {
+        let id = task_id(&request.task_id)?;
+        let reason = field::reason(&request.reason, At::Root.field("reason"))?;
+        let task = self.edge.task(Call::DiscardTask(id)).await?;
+        tracing::info!(task = %id, %reason, "discarded");
+        Ok(pb::DiscardTaskResponse { task: Some(task) })
+    }
+
     async fn redrive_many(
         &self,
         request: pb::RedriveDeadLettersRequest,
@@ -207,6 +218,13 @@ impl DeadLetterService for DeadLetters {
         request: Request<pb::RedriveTaskRequest>,
     ) -> Result<Response<pb::RedriveTaskResponse>, Status> {
         answer("RedriveTask", self.redrive(request.into_inner()).await)
+    }
+
+    async fn discard_task(
+        &self,
+        request: Request<pb::DiscardTaskRequest>,
+    ) -> Result<Response<pb::DiscardTaskResponse>, Status> {
+        answer("DiscardTask", self.discard(request.into_inner()).await)
     }
 
     async fn redrive_dead_letters(

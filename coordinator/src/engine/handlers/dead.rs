@@ -17,16 +17,26 @@ use super::{cancel, end_run};
 
 /// Puts one dead letter back with a fresh budget.
 pub(super) fn redrive(step: &mut Step<'_>, id: TaskId, delay_ms: u64) -> Result<Answer, Rejection> {
-    let task = step.task(id).ok_or(Rejection::TaskNotFound(id))?;
-    if !matches!(task.state, State::Dead { .. }) {
-        return Err(cancel::wrong_state(
-            step,
-            id,
-            "only dead letters are redriven",
-        ));
-    }
+    check_dead(step, id, "only dead letters are redriven")?;
     put_back(step, id, delay_ms);
     cancel::answer(step, id)
+}
+
+/// Deletes one dead letter for good.
+pub(super) fn discard(step: &mut Step<'_>, id: TaskId) -> Result<Answer, Rejection> {
+    check_dead(step, id, "only dead letters are discarded")?;
+    throw_away(step, id);
+    cancel::answer(step, id)
+}
+
+fn check_dead(step: &Step<'_>, id: TaskId, wanted: &'static str) -> Result<(), Rejection> {
+    let task = step.task(id).ok_or(Rejection::TaskNotFound(id))?;
+    match task.state {
+        State::Dead { .. } => Ok(()),
+        State::Pending { .. } | State::Leased(_) | State::Finished(_) => {
+            Err(cancel::wrong_state(step, id, wanted))
+        }
+    }
 }
 
 fn put_back(step: &mut Step<'_>, id: TaskId, delay_ms: u64) {
@@ -63,7 +73,7 @@ pub(super) fn bulk(step: &mut Step<'_>, bulk: &Bulk) -> Answer {
             matched
         }
         BulkAct::Discard => {
-            ids.iter().for_each(|id| discard(step, *id));
+            ids.iter().for_each(|id| throw_away(step, *id));
             matched
         }
     };
@@ -74,7 +84,7 @@ pub(super) fn bulk(step: &mut Step<'_>, bulk: &Bulk) -> Answer {
     }
 }
 
-fn discard(step: &mut Step<'_>, id: TaskId) {
+fn throw_away(step: &mut Step<'_>, id: TaskId) {
     end_run::end_task(step, id, Outcome::Discarded);
 }
 

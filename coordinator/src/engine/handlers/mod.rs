@@ -94,6 +94,7 @@ fn call_now(
         Call::PauseQueue { queue, reason } => queue::pause(step, &queue, &reason),
         Call::ResumeQueue(queue) => queue::resume(step, &queue),
         Call::RedriveTask { id, delay_ms } => dead::redrive(step, id, delay_ms),
+        Call::DiscardTask(id) => dead::discard(step, id),
         Call::Bulk(bulk) => Ok(dead::bulk(step, &bulk)),
         Call::ServerFacts => Ok(query::server_facts(step)),
     };

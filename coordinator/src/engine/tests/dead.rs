@@ -5,7 +5,7 @@ use crate::engine::command::{Bulk, BulkAct, Call, Cursor, ListTasks, Selection};
 use crate::engine::effect::Answer;
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::filter::{Clause, Equality, Filter};
-use crate::engine::ids::{QueueName, Timestamp};
+use crate::engine::ids::{QueueName, TaskId, Timestamp};
 use crate::engine::ledger::history::RunOutcome;
 use crate::engine::rejection::Rejection;
 
@@ -211,6 +211,51 @@ fn discarded_dead_letters_are_over() {
         bulk(&mut world, BulkAct::Count, Filter::default(), 1000, None).0,
         0
     );
+}
+
+#[test]
+fn one_dead_letter_is_discarded_and_the_others_stay() {
+    let mut world = graveyard(2);
+    let id = world.id("t0");
+    let Ok(Answer::Task(view)) = world.call(Call::DiscardTask(id)) else {
+        panic!("no task");
+    };
+    assert_eq!((view.task.id, view.state.name()), (id, "DISCARDED"));
+    world.expect(&["t0: Discarded"]);
+    assert_eq!(world.state("t1"), "DEAD");
+    let again = world.call(Call::DiscardTask(id)).unwrap_err();
+    assert!(matches!(
+        again,
+        Rejection::WrongState {
+            state: "DISCARDED",
+            ..
+        }
+    ));
+    let redriven = world
+        .call(Call::RedriveTask { id, delay_ms: 0 })
+        .unwrap_err();
+    assert!(matches!(redriven, Rejection::WrongState { .. }));
+    world.quiet();
+}
+
+#[test]
+fn only_the_dead_are_discarded() {
+    let mut world = World::new();
+    world.enqueue("t1", "mail");
+    world.quiet();
+    let id = world.id("t1");
+    let refused = world.call(Call::DiscardTask(id)).unwrap_err();
+    assert!(matches!(
+        refused,
+        Rejection::WrongState { state: "READY", .. }
+    ));
+    let stranger = TaskId::new(Timestamp(1), id.shard(), 1);
+    assert_eq!(
+        world.call(Call::DiscardTask(stranger)).unwrap_err(),
+        Rejection::TaskNotFound(stranger)
+    );
+    assert_eq!(world.state("t1"), "READY");
+    world.quiet();
 }
 
 #[test]

@@ -3,141 +3,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod dead;
+mod stage;
+
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Stdio},
 };
 
 use serde_json::Value;
-
-/// A child that dies with the test.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
-impl Process {
-    /// Asks it to stop in good order, and answers its exit code.
-    fn stop(mut self) -> i32 {
-        let pid = self.0.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
-        self.0.wait().unwrap().code().unwrap()
-    }
-}
-
-/// A coordinator, and the way to it.
-struct Stage {
-    coordinator: Process,
-    address: String,
-}
-
-fn redrive() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_redrive"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("REDRIVE_") {
-            command.env_remove(name);
-        }
-    }
-    command.stdin(Stdio::null()).env_remove("RUST_LOG");
-    command
-}
-
-impl Stage {
-    fn new() -> Self {
-        let mut child = redrive()
-            .args(["dev", "--port", "0", "-o", "json", "--log", "warn"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let addresses: Value = serde_json::from_str(&line).unwrap();
-        let address = addresses["grpcAddress"].as_str().unwrap().to_owned();
-        Self {
-            coordinator: Process(child),
-            address,
-        }
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = redrive();
-        command.args(words).env("REDRIVE_ADDRESS", &self.address);
-        command
-    }
-
-    fn run(&self, words: &[&str]) -> Output {
-        self.command(words).output().unwrap()
-    }
-
-    /// Runs a verb that must go well, and answers its stdout without the line end.
-    fn ok(&self, words: &[&str]) -> String {
-        let output = self.run(words);
-        assert!(output.status.success(), "{words:?}: {output:?}");
-        String::from_utf8(output.stdout)
-            .unwrap()
-            .trim_end()
-            .to_owned()
-    }
-
-    fn json(&self, words: &[&str]) -> Value {
-        serde_json::from_str(&self.ok(&[words, &["-o", "json"]].concat())).unwrap()
-    }
-
-    fn code(&self, words: &[&str]) -> i32 {
-        self.run(words).status.code().unwrap()
-    }
-
-    /// A worker whose every task is this shell line.
-    fn worker(&self, name: &str, shell: &str) -> Process {
-        let words = [
-            "worker",
-            "exec",
-            "-q",
-            "mail",
-            "--worker-id",
-            name,
-            "--",
-            "sh",
-            "-c",
-            shell,
-        ];
-        let child = self.command(&words).stderr(Stdio::null()).spawn().unwrap();
-        Process(child)
-    }
-
-    /// A task that has ended as a dead letter.
-    fn dead_task(&self) -> String {
-        let id = self.ok(&[
-            "task",
-            "enqueue",
-            "send",
-            "-q",
-            "mail",
-            "--max-attempts",
-            "1",
-        ]);
-        assert_eq!(self.code(&["task", "wait", &id]), 10);
-        id
-    }
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
+use stage::{Process, Stage, redrive, stderr};
 
 #[test]
 fn where_nobody_listens_one_line_says_so_with_the_remedy() {
@@ -258,41 +134,6 @@ fn a_wait_tells_by_its_code_how_it_ended() {
     assert_eq!(stage.code(&["task", "cancel", &id]), 73);
     let missing = "00000000-0000-7000-8000-000000000000";
     assert_eq!(stage.code(&["task", "get", missing]), 69);
-}
-
-#[test]
-fn dead_letters_are_listed_redriven_and_discarded() {
-    let stage = Stage::new();
-    let worker = stage.worker("w1", "echo no >&2; exit 65");
-    let ids = [stage.dead_task(), stage.dead_task(), stage.dead_task()];
-    assert_eq!(worker.stop(), 0);
-    let list = stage.ok(&["dead", "list", "-q", "mail"]);
-    assert!(
-        ids.iter().all(|id| list.contains(id.as_str())) && list.contains("INVALID"),
-        "{list}"
-    );
-
-    assert_eq!(stage.code(&["dead", "redrive"]), 2);
-    let refused = stage.run(&["dead", "redrive", "-q", "mail"]);
-    assert_eq!(refused.status.code(), Some(2));
-    assert!(stderr(&refused).contains("--yes"), "{}", stderr(&refused));
-
-    assert_eq!(
-        stage.ok(&["dead", "redrive", "-q", "mail", "--dry-run"]),
-        "would redrive 3"
-    );
-    assert_eq!(
-        stage.ok(&["dead", "redrive", &ids[0]]),
-        format!("redriven {}", ids[0])
-    );
-    let limited = [
-        "dead", "redrive", "--all", "--limit", "1", "--spread", "1m", "--yes",
-    ];
-    assert_eq!(stage.ok(&limited), "redriven 1");
-    assert_eq!(stage.code(&["dead", "discard", "--all"]), 2);
-    let filter = ["dead", "discard", "--filter", "class = INVALID", "--yes"];
-    assert_eq!(stage.ok(&filter), "discarded 1");
-    assert_eq!(stage.ok(&["dead", "list"]), "");
 }
 
 #[test]
