@@ -81,11 +81,8 @@ fn sentence(error: &anyhow::Error) -> String {
 /// What was refused, in people's words first, then in those for machines.
 pub(crate) fn refusal(failure: &CallFailure) -> String {
     let mut text = failure.message.clone();
-    for violation in &failure.violations {
-        // The coordinator's messages say this already; those of others may not.
-        if !text.contains(&violation.description) {
-            text.push_str(&format!("; {}: {}", violation.field, violation.description));
-        }
+    for violation in failure.violations_beyond_message() {
+        text.push_str(&format!("; {}: {}", violation.field, violation.description));
     }
     if let Some(after) = failure.retry_after {
         text.push_str(&format!("; try again in {}", human::span(after)));

@@ -212,6 +212,18 @@ impl CallFailure {
         }
     }
 
+    /// The fields at fault that the message does not tell of already, so that a text made of both
+    /// says every fact once.
+    pub fn violations_beyond_message(&self) -> impl Iterator<Item = &FieldViolation> {
+        let told = |FieldViolation { field, description }: &FieldViolation| {
+            self.message == *description
+                || (self.message.contains(field) && self.message.contains(description))
+        };
+        self.violations
+            .iter()
+            .filter(move |violation| !told(violation))
+    }
+
     pub(crate) fn is_retryable(&self) -> bool {
         self.retry_after.is_some()
             && matches!(self.code, Code::ResourceExhausted | Code::Unavailable)
@@ -225,7 +237,7 @@ impl fmt::Display for CallFailure {
             write!(f, " {}", self.reason)?;
         }
         write!(f, ": {}", self.message)?;
-        for violation in &self.violations {
+        for violation in self.violations_beyond_message() {
             write!(f, "; {}: {}", violation.field, violation.description)?;
         }
         if let Some(after) = self.retry_after {
@@ -395,6 +407,26 @@ mod tests {
     }
 
     #[test]
+    fn what_the_message_says_of_a_field_is_not_said_again() {
+        let problem = "has no value after \"class\"";
+        let mut details = ErrorDetails::new();
+        details.add_bad_request_violation("selection.filter", problem);
+        details.add_bad_request_violation("page_size", "is 5000, at most 1000 is allowed");
+        let message = format!("selection.filter {problem}");
+        let failure = CallFailure::from_status(&Status::with_error_details(
+            Code::InvalidArgument,
+            message,
+            details,
+        ));
+        assert_eq!(failure.violations.len(), 2);
+        assert_eq!(
+            failure.to_string(),
+            "INVALID_ARGUMENT: selection.filter has no value after \"class\"; page_size: is 5000, \
+             at most 1000 is allowed"
+        );
+    }
+
+    #[test]
     fn only_a_refusal_that_asks_to_wait_is_retryable() {
         for (code, after, retryable) in [
             (Code::ResourceExhausted, Some(1), true),
@@ -441,7 +473,10 @@ mod tests {
             }),
         });
         assert!(error.is_retryable());
-        assert_eq!(error.retry_after(), Some(Duration::from_secs(3)));
+        assert_eq!(
+            error.to_string(),
+            "refused: RESOURCE_EXHAUSTED MEMORY_FULL: too full; try again in 3s"
+        );
         assert_eq!(error.failure().unwrap().violations[0].field, "task.payload");
     }
 }
