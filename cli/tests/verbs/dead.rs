@@ -1,5 +1,9 @@
 //! `dead` as operators use it.
 
+use std::{io, process::Stdio};
+
+use serde_json::{Value, json};
+
 use super::stage::{Stage, stderr};
 
 #[test]
@@ -69,4 +73,61 @@ fn dead_letters_named_by_id_are_discarded_all_or_none_and_never_unasked() {
     assert_eq!(stage.code(&["dead", "discard", first, "--yes"]), 73);
     let both = ["dead", "discard", first, "-q", "mail", "--yes"];
     assert_eq!(stage.code(&both), 2);
+}
+
+#[test]
+fn a_bulk_act_is_logged_with_what_was_asked_for_and_what_came_of_it() {
+    let mut stage = Stage::logging("info", Stdio::piped());
+    let worker = stage.worker("w1", "exit 65");
+    stage.dead_task();
+    stage.dead_task();
+    assert_eq!(worker.stop(), 0);
+    stage.ok(&[
+        "dead",
+        "redrive",
+        "-q",
+        "mail",
+        "--filter",
+        "class = INVALID",
+        "--spread",
+        "10m",
+        "--limit",
+        "1",
+        "--yes",
+        "--reason",
+        "provider\nis back",
+    ]);
+    stage.ok(&["dead", "discard", "--all", "--dry-run"]);
+
+    let log = stage.coordinator.0.stderr.take().unwrap();
+    assert_eq!(stage.coordinator.stop(), 0);
+    let log = io::read_to_string(log).unwrap();
+    let mut acts = Vec::new();
+    for line in log.lines().filter(|line| line.contains("bulk act")) {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        let fields = line.as_object_mut().unwrap();
+        assert_eq!(fields.remove("level"), Some("INFO".into()));
+        fields.retain(|key, _| !["timestamp", "target", "message"].contains(&key.as_str()));
+        acts.push(line);
+    }
+    let wanted = [
+        json!({
+            "act": "redrive", "namespace": "default", "queue": "mail", "dry_run": false,
+            "filter": "class = INVALID", "spread_ms": 600_000, "count_max": 1,
+            "reason": "provider\nis back",
+        }),
+        json!({
+            "act": "redrive", "namespace": "default", "queue": "mail", "dry_run": false,
+            "matched": 2, "changed": 1, "outcome": "DONE",
+        }),
+        json!({
+            "act": "discard", "namespace": "default", "queue": "", "dry_run": true,
+            "filter": "", "reason": "",
+        }),
+        json!({
+            "act": "discard", "namespace": "default", "queue": "", "dry_run": true,
+            "matched": 1, "changed": 0, "outcome": "DONE",
+        }),
+    ];
+    assert_eq!(acts, wanted, "{log}");
 }

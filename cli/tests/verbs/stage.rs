@@ -51,10 +51,15 @@ pub(crate) fn redrive() -> Command {
 
 impl Stage {
     pub(crate) fn new() -> Self {
+        Self::logging("warn", Stdio::null())
+    }
+
+    /// One whose coordinator logs there what is of this level.
+    pub(crate) fn logging(level: &str, log: Stdio) -> Self {
         let mut child = redrive()
-            .args(["dev", "--port", "0", "-o", "json", "--log", "warn"])
+            .args(["dev", "--port", "0", "-o", "json", "--log", level])
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(log)
             .spawn()
             .unwrap();
         let mut line = String::new();

@@ -3,10 +3,13 @@
 //! Owns the two passes. The counting pass changes nothing; it runs where the number matters before
 //! anything is done: a dry run, an expected count, a spread. The acting pass changes at most what
 //! was dead when the call began. Invariants: nothing is changed where the expected count differs; no
-//! step is asked for that nobody waits for, so dropping the call stops the act between two steps.
+//! step is asked for that nobody waits for, so dropping the call stops the act between two steps; an
+//! act that is logged as begun is logged as ended, however it ends.
+
+use std::sync::Arc;
 
 use super::edge::{Edge, confused};
-use super::status::Refused;
+use super::status::{Reason, Refused};
 use crate::engine::command::{Bulk, BulkAct, Call, Cursor, Selection};
 use crate::engine::effect::Answer;
 use crate::engine::ids::Timestamp;
@@ -24,15 +27,45 @@ pub(crate) enum Act {
     Discard,
 }
 
+impl Act {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Redrive { .. } => "redrive",
+            Self::Discard => "discard",
+        }
+    }
+
+    const fn spread_ms(self) -> Option<u64> {
+        match self {
+            Self::Redrive { spread_ms } => Some(spread_ms),
+            Self::Discard => None,
+        }
+    }
+}
+
 /// A bulk act as it was asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) act: Act,
     pub(crate) selection: Selection,
+    /// The selection's filter as the caller wrote it, for the log.
+    pub(crate) filter: String,
     pub(crate) expected_count: Option<u64>,
     /// Stop after so many; `None` means no limit.
     pub(crate) count_max: Option<u64>,
     pub(crate) dry_run: bool,
+    /// Why, for the log.
+    pub(crate) reason: Arc<str>,
+}
+
+impl Plan {
+    /// The queue; empty for all of the namespace.
+    fn queue(&self) -> &str {
+        self.selection
+            .queue
+            .as_ref()
+            .map_or("", |queue| queue.queue())
+    }
 }
 
 /// How far an act has come.
@@ -52,7 +85,14 @@ pub(crate) struct BulkRun {
     phase: Phase,
     after: Option<Cursor>,
     progress: Progress,
+    /// How it ended, for the log.
+    outcome: &'static str,
 }
+
+/// The outcome of an act whose caller went away before its end.
+const ABANDONED: &str = "ABANDONED";
+/// The outcome of an act that did all that was asked.
+const DONE: &str = "DONE";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -78,14 +118,17 @@ impl BulkRun {
                 counted: false,
             }
         };
-        Ok(Self {
+        let run = Self {
             edge,
             plan,
             died_before,
             phase,
             after: None,
             progress: Progress::default(),
-        })
+            outcome: ABANDONED,
+        };
+        run.log_begin();
+        Ok(run)
     }
 
     /// Takes one step; `None` once the last progress was told.
@@ -95,15 +138,37 @@ impl BulkRun {
             Phase::Act { step_us, counted } => self.act(step_us, counted).await,
             Phase::Over => return None,
         };
-        if stepped.is_err() || self.progress.done {
-            self.phase = Phase::Over;
+        match &stepped {
+            Err(refused) => (self.phase, self.outcome) = (Phase::Over, refused.reason().row().0),
+            Ok(()) if self.progress.done => (self.phase, self.outcome) = (Phase::Over, DONE),
+            Ok(()) => {}
         }
         Some(stepped.map(|()| self.progress))
     }
 
-    /// Takes no further step. True where there might have been one.
+    /// Takes no further step, for the coordinator shuts down. True where there might have been one.
     pub(crate) fn stop(&mut self) -> bool {
-        std::mem::replace(&mut self.phase, Phase::Over) != Phase::Over
+        let stopped = std::mem::replace(&mut self.phase, Phase::Over) != Phase::Over;
+        if stopped {
+            self.outcome = Reason::ShuttingDown.row().0;
+        }
+        stopped
+    }
+
+    fn log_begin(&self) {
+        let plan = &self.plan;
+        tracing::info!(
+            act = plan.act.name(),
+            namespace = &*plan.selection.namespace,
+            queue = plan.queue(),
+            filter = plan.filter,
+            spread_ms = plan.act.spread_ms(),
+            expected_count = plan.expected_count,
+            count_max = plan.count_max,
+            dry_run = plan.dry_run,
+            reason = &*plan.reason,
+            "a bulk act on dead letters begins"
+        );
     }
 
     async fn count(&mut self) -> Result<(), Refused> {
@@ -184,6 +249,22 @@ impl BulkRun {
     }
 }
 
+impl Drop for BulkRun {
+    fn drop(&mut self) {
+        let (plan, progress) = (&self.plan, self.progress);
+        tracing::info!(
+            act = plan.act.name(),
+            namespace = &*plan.selection.namespace,
+            queue = plan.queue(),
+            dry_run = plan.dry_run,
+            matched = progress.matched,
+            changed = progress.changed,
+            outcome = self.outcome,
+            "a bulk act on dead letters has ended"
+        );
+    }
+}
+
 /// What each further task waits more, so that `count` of them fill the spread evenly.
 const fn step_us(act: Act, count: u64) -> u64 {
     match act {
@@ -209,16 +290,18 @@ mod tests {
         Plan {
             act,
             selection,
+            filter: String::new(),
             expected_count: None,
             count_max: None,
             dry_run: false,
+            reason: "".into(),
         }
     }
 
     /// An engine with so many dead letters, which it hands out by cursor. Remembers what was asked.
     async fn run(dead: u64, plan: Plan) -> (Vec<Result<Progress, Refused>>, Vec<Bulk>) {
-        let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-        let log = std::sync::Arc::clone(&asked);
+        let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let log = Arc::clone(&asked);
         let engine = Engine::answering(move |call| {
             let Call::Bulk(bulk) = call else {
                 let facts = ServerFacts {

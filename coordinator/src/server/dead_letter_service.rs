@@ -86,7 +86,7 @@ impl DeadLetters {
             delay_ms: delay_ms.unwrap_or(0),
         };
         let task = self.edge.task(call).await?;
-        tracing::info!(task = %id, %reason, "redriven");
+        tracing::info!(task = %id, reason = &*reason, "redriven");
         Ok(pb::RedriveTaskResponse { task: Some(task) })
     }
 
@@ -97,7 +97,7 @@ impl DeadLetters {
         let id = task_id(&request.task_id)?;
         let reason = field::reason(&request.reason, At::Root.field("reason"))?;
         let task = self.edge.task(Call::DiscardTask(id)).await?;
-        tracing::info!(task = %id, %reason, "discarded");
+        tracing::info!(task = %id, reason = &*reason, "discarded");
         Ok(pb::DiscardTaskResponse { task: Some(task) })
     }
 
@@ -113,12 +113,13 @@ impl DeadLetters {
             act: Act::Redrive {
                 spread_ms: spread_ms.unwrap_or(0),
             },
+            filter: filter_text(request.selection.as_ref()),
             selection: self.edge.selection(request.selection).await?,
             expected_count: request.expected_count,
             count_max: (request.count_max > 0).then_some(request.count_max),
             dry_run: request.dry_run,
+            reason,
         };
-        tracing::info!(?plan, %reason, "redriving dead letters");
         let run = BulkRun::begin(self.edge.clone(), plan).await?;
         let told = |Progress {
                         matched,
@@ -146,12 +147,13 @@ impl DeadLetters {
         }
         let plan = Plan {
             act: Act::Discard,
+            filter: filter_text(request.selection.as_ref()),
             selection: self.edge.selection(request.selection).await?,
             expected_count: request.expected_count,
             count_max: None,
             dry_run: request.dry_run,
+            reason,
         };
-        tracing::info!(?plan, %reason, "discarding dead letters");
         let run = BulkRun::begin(self.edge.clone(), plan).await?;
         let told = |Progress {
                         matched,
@@ -192,6 +194,10 @@ impl DeadLetters {
         };
         stream::unfold(run, step).boxed()
     }
+}
+
+fn filter_text(selection: Option<&pb::Selection>) -> String {
+    selection.map_or_else(String::new, |selection| selection.filter.clone())
 }
 
 #[tonic::async_trait]
