@@ -9,7 +9,7 @@ use redrive_proto::v1::{FailureClass, RunOutcome, TaskState, WorkerState};
 use redrive_tests::{Harness, Proxy, SdkWorker, eventually, make, within};
 use redrive_worker::session::EXIT_CLEAN;
 use redrive_worker::{
-    Json, RunError, State, Stop, StopReason, TaskContext, TaskResult, Worker, WorkerBuilder,
+    Json, State, Stop, StopReason, TaskContext, TaskResult, Worker, WorkerBuilder,
 };
 use tokio::sync::Semaphore;
 
@@ -400,27 +400,6 @@ async fn a_worker_outlives_a_coordinator_that_was_not_there_yet() {
     probe.gate.add_permits(1);
     assert_eq!(harness.end_of(&id).await.state(), TaskState::Succeeded);
     assert_eq!(worker.stop().await.exit_code(), EXIT_CLEAN);
-}
-
-#[tokio::test]
-async fn a_worker_that_the_coordinator_can_never_accept_ends_with_the_reason() {
-    let harness = Harness::start().await;
-    let probe = probe();
-    // The builder lets this pass; the coordinator says what is wrong with it.
-    let builder = builder(harness.url(), &probe).queue("q", 1);
-    match builder.build() {
-        Err(refused) => assert!(refused.to_string().contains("queue"), "{refused}"),
-        Ok(worker) => {
-            let mut worker = SdkWorker::start(worker);
-            let RunError::Refused(status) = worker.left().await.unwrap_err() else {
-                panic!("another error");
-            };
-            assert!(
-                status.message().contains("hello.worker.queues[1].queue"),
-                "{status:?}"
-            );
-        }
-    }
 }
 
 #[tokio::test]

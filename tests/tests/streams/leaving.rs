@@ -96,6 +96,17 @@ async fn after_a_goodbye_the_last_reports_are_still_answered() {
     assert_eq!(harness.end_of(&id).await.state(), TaskState::Succeeded);
 }
 
+/// Reads that the coordinator sends the worker away, and ends the stream.
+async fn sent_away(worker: &mut RawWorker) {
+    let reconnect = worker.next("a Reconnect", |message| match message {
+        work_response::Message::Reconnect(reconnect) => Some(reconnect.clone()),
+        _ => None,
+    });
+    let reason = reconnect.await.reason;
+    assert!(reason.contains("shutting down"), "{reason}");
+    worker.ended().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_graceful_stop_with_everything_open_keeps_its_deadline_and_sends_workers_away() {
     let harness = Harness::start().await;
@@ -125,19 +136,8 @@ async fn a_graceful_stop_with_everything_open_keeps_its_deadline_and_sends_worke
         ..Default::default()
     };
     let sent_away = async {
-        for worker in [&mut busy, &mut idle] {
-            let reconnect = worker.next("a Reconnect", |message| match message {
-                work_response::Message::Reconnect(reconnect) => Some(reconnect.clone()),
-                _ => None,
-            });
-            let reconnect = reconnect.await;
-            assert!(
-                reconnect.reason.contains("shutting down"),
-                "{}",
-                reconnect.reason
-            );
-            worker.ended().await.unwrap();
-        }
+        sent_away(&mut busy).await;
+        sent_away(&mut idle).await;
     };
     let told = async {
         let end = within("the watch's end", futures::StreamExt::next(&mut events)).await;

@@ -86,7 +86,7 @@ async fn what_is_listed_on_resume_but_held_no_more_is_told_as_lost() {
     let second = worker.next_delivery().await;
     worker.round_trip().await;
     let mut back = worker.cut().resume(&[&first, &second]).await;
-    assert_eq!(back.welcome.lost, [first.lease_token.clone()]);
+    assert_eq!(&back.welcome.lost[..], [&first.lease_token]);
     back.complete(&second).await;
 }
 
@@ -105,8 +105,8 @@ async fn an_unknown_session_begins_anew_and_holds_nothing() {
     let stranger = answer.unwrap();
     assert!(!stranger.welcome.resumed);
     assert_eq!(
-        stranger.welcome.lost,
-        [delivery.lease_token.clone()],
+        &stranger.welcome.lost[..],
+        [&delivery.lease_token],
         "it is another's"
     );
     worker.complete(&delivery).await;
@@ -218,7 +218,7 @@ async fn a_worker_that_never_comes_back_is_lost_after_the_grace() {
     // Back too late: the session is another one, and the lease is told as lost.
     let mut back = away.resume(&[&delivery]).await;
     assert!(!back.welcome.resumed);
-    assert_eq!(back.welcome.lost, [delivery.lease_token.clone()]);
+    assert_eq!(&back.welcome.lost[..], [&delivery.lease_token]);
     let late = back.report_one(make::complete(&delivery)).await;
     assert_eq!(late.status(), ReportStatus::Superseded);
     other.complete(&again).await;
