@@ -73,6 +73,8 @@ pub(crate) struct Table {
     style: Style,
     inner: comfy_table::Table,
     columns: Vec<Column>,
+    /// The longest word of each column.
+    words: Vec<u16>,
     /// Long texts go on below themselves instead of being cut.
     wraps: bool,
 }
@@ -101,6 +103,7 @@ impl Table {
             style: *style,
             inner,
             columns: columns.to_vec(),
+            words: vec![0; columns.len()],
             wraps: false,
         }
     }
@@ -108,6 +111,11 @@ impl Table {
     /// Adds a row, of as many cells as there are columns.
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
         let color = self.style.color;
+        for (longest, text) in self.words.iter_mut().zip(&cells) {
+            let words = text.split_whitespace().map(|word| word.chars().count());
+            let word = u16::try_from(words.max().unwrap_or(0)).unwrap_or(u16::MAX);
+            *longest = word.max(*longest);
+        }
         let mut row = Row::from(cells.map(|text| {
             let mood = color.then(|| mood(&text)).flatten();
             let cell = Cell::new(one_line(&text));
@@ -147,10 +155,23 @@ impl Table {
             text_widths(&texts, width.saturating_sub(taken), GAP)
         }
         .into_iter();
-        for (layout, column) in self.columns.iter().zip(self.inner.column_iter_mut()) {
+        let words = self.columns.iter().zip(&self.words);
+        let words: Vec<Option<u16>> = words
+            .map(|(column, word)| is_text(column).then_some(word.saturating_add(GAP)))
+            .collect();
+        let words_fit = words
+            .iter()
+            .flatten()
+            .fold(taken, |sum, word| sum.saturating_add(*word))
+            <= width;
+        let columns = self.columns.iter().zip(words);
+        for ((layout, word), column) in columns.zip(self.inner.column_iter_mut()) {
             let constraint = match (layout, self.wraps) {
                 (Column::Whole(_) | Column::Number(_), _) => ColumnConstraint::ContentWidth,
-                (Column::Text(_), true) => continue,
+                (Column::Text(_), true) => match word {
+                    Some(word) if words_fit => ColumnConstraint::LowerBoundary(Width::Fixed(word)),
+                    Some(_) | None => continue,
+                },
                 (Column::Text(_), false) => match shares.next().flatten() {
                     Some(share) => ColumnConstraint::Absolute(Width::Fixed(share + GAP)),
                     None => ColumnConstraint::Hidden,
@@ -263,6 +284,31 @@ mod tests {
             "{text}"
         );
         assert!(lines[1].contains('…') && lines.iter().all(|line| line.chars().count() <= 40));
+    }
+
+    #[test]
+    fn a_wrapped_table_fits_its_terminal_and_breaks_no_word_where_there_is_room() {
+        for (width, breaks) in [(44, false), (40, true)] {
+            let style = Style {
+                width: Some(width),
+                ..Style::plain()
+            };
+            let columns = [
+                Column::Whole("ID"),
+                Column::Text("MATCHES"),
+                Column::Text("WAIT"),
+            ];
+            let mut table = Table::wrapped(&style, &columns);
+            let wait = "exponential from a second and further".to_owned();
+            table.row(["0123456789".to_owned(), "DEPENDENCY_DOWN".to_owned(), wait]);
+            let text = table.render();
+            assert!(
+                text.lines()
+                    .all(|line| line.chars().count() <= usize::from(width)),
+                "{text}"
+            );
+            assert_eq!(!text.contains("DEPENDENCY_DOWN"), breaks, "{text}");
+        }
     }
 
     #[test]

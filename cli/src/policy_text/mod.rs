@@ -195,11 +195,11 @@ fn cap_of(policy: &v1::RetryPolicy, rule: &str) -> Duration {
 
 fn rules(style: &Style, rules: &[v1::RetryRule]) -> String {
     let columns = [
-        Column::Text("RULE"),
+        Column::Whole("RULE"),
         Column::Text("MATCHES"),
         Column::Text("ACTION"),
         Column::Number("ATTEMPTS"),
-        Column::Text("BACKOFF"),
+        Column::Text("WAIT"),
     ];
     let mut table = Table::wrapped(style, &columns);
     for rule in rules {
@@ -212,10 +212,24 @@ fn rules(style: &Style, rules: &[v1::RetryRule]) -> String {
             } else {
                 rule.max_attempts.to_string()
             },
-            rule.backoff.as_ref().map(backoff).unwrap_or_default(),
+            wait(rule),
         ]);
     }
     table.render()
+}
+
+/// How long a rule lets a task wait, where it differs from the policy, and at whose cost.
+fn wait(rule: &v1::RetryRule) -> String {
+    let mode = rule.retry_after_mode();
+    let says = mode != v1::RetryAfterMode::Unspecified;
+    let parts = [
+        rule.backoff.as_ref().map(backoff),
+        says.then(|| format!("a Retry-After is {}", retry_after(mode))),
+        rule.spares_attempts
+            .then(|| "uses up no attempt of the task".to_owned()),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    parts.join("; ")
 }
 
 fn matches(wanted: Option<&v1::FailureMatch>) -> String {

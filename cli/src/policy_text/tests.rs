@@ -134,3 +134,30 @@ fn rules_say_what_they_match() {
     );
     assert_eq!(matches(Some(&v1::FailureMatch::default())), "everything");
 }
+
+#[test]
+fn a_rule_shows_what_becomes_of_a_retry_after_and_whether_it_costs_an_attempt() {
+    let rule = |id: &str| v1::RetryRule {
+        id: id.to_owned(),
+        backoff: Some(exponential(600)),
+        ..Default::default()
+    };
+    let limited = v1::RetryRule {
+        retry_after_mode: v1::RetryAfterMode::Instead.into(),
+        spares_attempts: true,
+        ..rule("limited")
+    };
+    let shown = v1::RetryPolicy {
+        rules: vec![rule("plain"), limited],
+        ..Default::default()
+    };
+    let text = policy(&Style::plain(), &shown);
+    let line = |id: &str| text.lines().find(|line| line.starts_with(id)).unwrap();
+    assert!(line("plain").ends_with("multiples of 1s"), "{text}");
+    assert!(
+        line("limited").ends_with(
+            "multiples of 1s; a Retry-After is the wait (+10%); uses up no attempt of the task"
+        ),
+        "{text}"
+    );
+}
