@@ -109,8 +109,11 @@ impl TaskError {
         error
     }
 
-    /// The other side asked to come back after `delay`: a failure of class RATE_LIMITED. The policy
-    /// takes the delay as a floor; an attempt is used up.
+    /// The other side asked to come back after `delay`: a failure of class RATE_LIMITED. What the
+    /// delay does and what the failure costs is said by the policy's rule that matches, else by the
+    /// policy. Where both are silent the delay, plus up to 10 %, is the least wait, and an attempt is
+    /// used up. Under the policy `recommended` it is the wait, whatever the backoff, and no attempt is
+    /// used up: 49 times since the task was enqueued or redriven, then it is dead.
     pub fn retry_after(delay: Duration) -> Self {
         Self::new(
             FailureClass::RateLimited,
@@ -195,8 +198,8 @@ impl TaskError {
         self
     }
 
-    /// Says when the other side wants to be asked again. Does nothing to an error that is no plain
-    /// failure.
+    /// Says when the other side wants to be asked again; the policy decides what that means, as for
+    /// [`TaskError::retry_after`]. Does nothing to an error that is no plain failure.
     pub fn with_retry_after(mut self, delay: Duration) -> Self {
         if let Verdict::Fail { retry_after, .. } = &mut self.inner.verdict {
             *retry_after = Some(delay);
