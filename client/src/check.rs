@@ -69,7 +69,9 @@ pub(crate) fn timeouts(
     if let (Some(soft), Some(hard)) = (soft, hard)
         && soft > hard
     {
-        let problem = format!("is {soft:?}, above the hard limit of {hard:?}; lower it");
+        let problem = format!(
+            "is {soft:?}, above the hard limit of {hard:?}; lower it, or raise the hard limit"
+        );
         return Err(Error::invalid(format!("{field}.soft"), problem));
     }
     let proto = |limit: Option<Duration>| limit.map(|it| proto_duration(field, it)).transpose();

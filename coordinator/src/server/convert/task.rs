@@ -233,12 +233,16 @@ mod tests {
             };
             t.start = Some(task_spec::Start::NotBefore(not_before));
         }),
-        ("task.timeouts.soft", "must not be longer", |t| {
-            t.timeouts = Some(pb::Timeouts {
-                soft: Some(secs(9)),
-                hard: Some(secs(8)),
-            });
-        }),
+        (
+            "task.timeouts.soft",
+            "is 9 s, above the hard limit of 8 s",
+            |t| {
+                t.timeouts = Some(pb::Timeouts {
+                    soft: Some(secs(9)),
+                    hard: Some(secs(8)),
+                });
+            },
+        ),
         ("task.timeouts.hard", "at least 1 ms", |t| {
             t.timeouts = Some(pb::Timeouts {
                 soft: None,

@@ -350,7 +350,7 @@ pub(crate) fn timeouts(value: &pb::Timeouts, at: At<'_>) -> Parsed<Timeouts> {
         && soft > hard
     {
         return Err(at.field("soft").refuse(format_args!(
-            "is {}, above the hard limit of {}: it must not be longer",
+            "is {}, above the hard limit of {}: lower it, or raise the hard limit",
             span(soft),
             span(hard)
         )));

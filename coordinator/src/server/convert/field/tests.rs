@@ -94,13 +94,13 @@ fn small_payloads_are_copied_and_large_ones_are_shared() {
 }
 
 #[test]
-fn a_soft_limit_above_the_hard_one_is_refused() {
+fn s32_a_soft_limit_above_the_hard_one_is_refused_with_field_both_values_and_remedy() {
     let both = |soft, hard| {
         let value = pb::Timeouts {
             soft: Some(seconds(soft, 0)),
             hard: Some(seconds(hard, 0)),
         };
-        timeouts(&value, At::Root)
+        timeouts(&value, At::Root.field("timeouts"))
     };
     assert_eq!(
         both(5, 5),
@@ -110,12 +110,15 @@ fn a_soft_limit_above_the_hard_one_is_refused() {
         })
     );
     let refused = both(6, 5).unwrap_err();
-    assert_eq!(refused.field, "soft");
-    assert!(refused.problem.contains("hard limit of 5 s"), "{refused}");
-    assert_eq!(both(0, 5).unwrap_err().field, "soft");
+    assert_eq!(refused.field, "timeouts.soft");
+    assert_eq!(
+        refused.to_string(),
+        "timeouts.soft is 6 s, above the hard limit of 5 s: lower it, or raise the hard limit"
+    );
+    assert_eq!(both(0, 5).unwrap_err().field, "timeouts.soft");
     let days = both(1, 31 * 86_400).unwrap_err();
     assert_eq!(
         days.to_string(),
-        "hard is 31 days, at most 30 days is allowed"
+        "timeouts.hard is 31 days, at most 30 days is allowed"
     );
 }
