@@ -117,8 +117,9 @@ impl RawWorker {
             Message::Ping(pb::Ping { nonce }) => {
                 self.pings += 1;
                 if self.answers_pings {
-                    self.say(work_request::Message::Pong(pb::Pong { nonce }))
-                        .await;
+                    let message = Some(work_request::Message::Pong(pb::Pong { nonce }));
+                    // Where the stream has ended meanwhile, the next read tells.
+                    drop(self.requests.send(pb::WorkRequest { message }).await);
                 }
             }
             other @ (Message::Welcome(_)
