@@ -29,7 +29,12 @@ pub(crate) fn init(global: &Global, server: bool) -> anyhow::Result<()> {
     } else {
         LogFormat::Json
     });
-    let logs = fmt().with_env_filter(filter).with_writer(io::stderr);
+    // A reader of the log that goes away must not take the process with it: the complaint about it
+    // would go to the same closed pipe, and panic.
+    let logs = fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .log_internal_errors(false);
     let started = match format {
         LogFormat::Text => logs
             .with_ansi(terminal && !global.without_color())

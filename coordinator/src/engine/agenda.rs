@@ -22,6 +22,8 @@ pub(super) struct Agenda {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct QueueIndex {
     lanes: BTreeMap<(Priority, Arc<str>), Lane>,
+    /// Pending tasks of each kind, due or not.
+    kinds: BTreeMap<Arc<str>, u64>,
     counts: Counts,
     dead: BTreeSet<(Timestamp, TaskId)>,
     finished: BTreeSet<(Timestamp, TaskId)>,
@@ -127,8 +129,8 @@ impl Agenda {
             .expect("indexed tasks have a queue");
         let there = match place {
             Place::Timer { at, retrying } => {
-                let count = index.waiting_mut(*retrying);
-                *count -= 1;
+                *index.waiting_mut(*retrying) -= 1;
+                index.kind_leaves(&task.kind);
                 self.timers.remove(&(*at, task.id))
             }
             Place::Lane {
@@ -143,6 +145,7 @@ impl Agenda {
                     index.lanes.remove(&key);
                 }
                 index.counts.ready -= 1;
+                index.kind_leaves(&task.kind);
                 there
             }
             Place::Leased => {
@@ -166,6 +169,7 @@ impl Agenda {
         let new = match place {
             Place::Timer { at, retrying } => {
                 *index.waiting_mut(retrying) += 1;
+                index.kind_arrives(&task.kind);
                 self.timers.insert((at, task.id))
             }
             Place::Lane {
@@ -174,6 +178,7 @@ impl Agenda {
                 seq,
             } => {
                 index.counts.ready += 1;
+                index.kind_arrives(&task.kind);
                 index
                     .lanes
                     .entry((priority, kind))
@@ -229,14 +234,27 @@ impl QueueIndex {
         })
     }
 
-    /// Whether a ready task of this kind is there, or room for one more kind.
+    /// Whether a pending task of this kind is there, or room for one more kind.
     #[must_use]
     pub(super) fn has_room_for_kind(&self, kind: &Arc<str>, kinds_max: usize) -> bool {
-        if self.lanes.len() < kinds_max {
-            return true;
+        self.kinds.len() < kinds_max || self.kinds.contains_key(kind)
+    }
+
+    fn kind_arrives(&mut self, kind: &Arc<str>) {
+        match self.kinds.get_mut(kind) {
+            Some(count) => *count += 1,
+            None => {
+                self.kinds.insert(kind.clone(), 1);
+            }
         }
-        let kinds: BTreeSet<&Arc<str>> = self.lanes.keys().map(|(_, kind)| kind).collect();
-        kinds.len() < kinds_max || kinds.contains(kind)
+    }
+
+    fn kind_leaves(&mut self, kind: &Arc<str>) {
+        let count = self.kinds.get_mut(kind).expect("pending tasks are counted");
+        *count -= 1;
+        if *count == 0 {
+            self.kinds.remove(kind);
+        }
     }
 
     /// Dead tasks after this place, in the order of their death.

@@ -47,12 +47,14 @@ pub enum Command {
     },
     /// A transfer on its way between shards.
     Transfer(Transfer),
-    /// Time has passed.
-    Tick {
-        /// How much of it the driver was not listening: silence during that time is nobody's
-        /// fault. 0 where the turn was on time.
-        late_ms: u64,
+    /// The driver was not listening for so long: silence meanwhile is nobody's fault. Comes before
+    /// what was received meanwhile.
+    Late {
+        /// For how long.
+        ms: u64,
     },
+    /// Time has passed: do what is due.
+    Tick,
     /// The process is going down: grant nothing more, and tell workers to reconnect.
     Shutdown,
 }
@@ -321,6 +323,8 @@ pub struct Hello {
     pub session: Option<SessionId>,
     /// The leases it holds.
     pub held: Vec<LeaseToken>,
+    /// Of these, what has not begun, with the sequences of the deliveries.
+    pub buffered: Vec<(LeaseToken, u64)>,
     /// How much it will hold.
     pub capacity: Capacity,
 }

@@ -74,6 +74,8 @@ pub enum Event {
         worker: Arc<str>,
         /// When.
         at: Timestamp,
+        /// The limits that the worker is told.
+        timeouts: Timeouts,
         /// Whether it counts as begun from the outset (unary leases do).
         started: bool,
     },

@@ -21,11 +21,10 @@ pub fn check(engine: &Engine) {
         for (task, lease) in &session.held {
             held.insert(*task, lease.fence.0);
         }
-        let room = session.capacity.tasks_max as usize;
-        let wants = session.wants_work();
+        let waiting = session.undelivered.len();
         assert!(
-            !wants || session.held.len() < room,
-            "I10: who is full wants nothing"
+            waiting <= session.held.len(),
+            "I9: {waiting} deliveries wait for a receipt"
         );
     }
     for shard in engine.core.shards() {

@@ -62,6 +62,8 @@ pub(super) fn take_turn(queues: &mut [Subscription], ready: &[usize]) -> Option<
 pub(super) struct Held {
     pub(super) fence: Fence,
     pub(super) bytes: u64,
+    /// The sequence of its delivery; 0 where that is not known (any more).
+    pub(super) sequence: u64,
     /// When a receipt showed that it began; the fact is recorded at the end of the turn.
     pub(super) begun_at: Option<Timestamp>,
 }
@@ -86,8 +88,8 @@ pub(super) struct Session {
     pub(super) next_ping_at: Timestamp,
     pub(super) nonce: u64,
     pub(super) suspect: bool,
-    /// An operator asked it to leave.
-    pub(super) drain_asked: bool,
+    /// An operator asked it to leave: why, and when the rest should be given back.
+    pub(super) drain_asked: Option<(Arc<str>, Option<u64>)>,
     /// Its time is over; its leases are being ended.
     pub(super) lost: bool,
     settled: VecDeque<(TaskId, Fence, RunOutcome)>,
@@ -118,7 +120,7 @@ impl Session {
             next_ping_at: now,
             nonce: 0,
             suspect: false,
-            drain_asked: false,
+            drain_asked: None,
             lost: false,
             settled: VecDeque::new(),
         }
@@ -152,7 +154,7 @@ impl Session {
         self.link.is_some()
             && !self.suspect
             && !self.lost
-            && !self.drain_asked
+            && self.drain_asked.is_none()
             && tasks < self.capacity.tasks_max
     }
 
@@ -162,10 +164,37 @@ impl Session {
         assert!(double.is_none(), "one holder at a time (I3)");
     }
 
+    /// A held lease is known to have begun; false where that was known before.
+    pub(super) fn begin(&mut self, task: TaskId, now: Timestamp) -> bool {
+        let Some(held) = self.held.get_mut(&task) else {
+            return false;
+        };
+        self.undelivered.remove(&held.sequence);
+        let is_news = held.begun_at.is_none();
+        held.begun_at = held.begun_at.or(Some(now));
+        is_news
+    }
+
+    /// A held lease waits in the worker's buffer, under this sequence.
+    pub(super) fn wait_in_buffer(&mut self, task: TaskId, sequence: u64) {
+        let Some(held) = self.held.get_mut(&task) else {
+            return;
+        };
+        if held.begun_at.is_none() && held.sequence != sequence {
+            self.undelivered.remove(&held.sequence);
+            held.sequence = sequence;
+            self.sequence = self.sequence.max(sequence);
+            if sequence > 0 {
+                self.undelivered.insert(sequence, task);
+            }
+        }
+    }
+
     /// The lease is over, however it ended.
     pub(super) fn let_go(&mut self, task: TaskId, outcome: RunOutcome) {
         if let Some(held) = self.held.remove(&task) {
             self.held_bytes -= held.bytes;
+            self.undelivered.remove(&held.sequence);
             if self.settled.len() == limits::SETTLED_TOKENS_MAX {
                 self.settled.pop_front();
             }
@@ -184,7 +213,7 @@ impl Session {
     pub(super) const fn state(&self) -> WorkerState {
         if self.link.is_none() {
             WorkerState::Disconnected
-        } else if self.drain_asked || self.capacity.draining {
+        } else if self.drain_asked.is_some() || self.capacity.draining {
             WorkerState::Draining
         } else if self.suspect {
             WorkerState::Suspect

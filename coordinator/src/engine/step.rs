@@ -43,9 +43,12 @@ pub(super) struct Core {
     waited: BTreeMap<RequestId, TaskId>,
     unary_held: BTreeMap<Arc<str>, usize>,
     begun: Vec<TaskId>,
+    promoted_first: usize,
     served_polls: Vec<RequestId>,
+    gaps_mended: BTreeMap<(ShardId, ShardId), u64>,
     dirty_queues: BTreeSet<QueueName>,
-    dirty_members: Vec<Member>,
+    dirty_members: BTreeSet<Member>,
+    blocked_queues: BTreeSet<QueueName>,
     crowded_queues: BTreeSet<QueueName>,
     rng: StdRng,
     now: Timestamp,
@@ -67,9 +70,12 @@ impl Core {
             waited: BTreeMap::new(),
             unary_held: BTreeMap::new(),
             begun: Vec::new(),
+            promoted_first: 0,
             served_polls: Vec::new(),
+            gaps_mended: BTreeMap::new(),
             dirty_queues: BTreeSet::new(),
-            dirty_members: Vec::new(),
+            dirty_members: BTreeSet::new(),
+            blocked_queues: BTreeSet::new(),
             crowded_queues: BTreeSet::new(),
             now: Timestamp(0),
             shutting_down: false,
@@ -256,15 +262,38 @@ impl<'a> Step<'a> {
 
     /// Somebody wants work who did not, or may have to be taken out.
     pub(super) fn touch_member(&mut self, member: Member) {
-        self.core.dirty_members.push(member);
+        self.core.dirty_members.insert(member);
     }
 
     pub(super) fn take_dirty_queues(&mut self) -> BTreeSet<QueueName> {
         std::mem::take(&mut self.core.dirty_queues)
     }
 
-    pub(super) fn take_dirty_members(&mut self) -> Vec<Member> {
+    pub(super) fn take_dirty_members(&mut self) -> BTreeSet<Member> {
         std::mem::take(&mut self.core.dirty_members)
+    }
+
+    /// Somebody who wants work has no room for the queue's first task: when that is gone, the next
+    /// one may fit.
+    pub(super) fn block_queue(&mut self, queue: QueueName) {
+        self.core.blocked_queues.insert(queue);
+    }
+
+    /// A task of the queue is not ready any more.
+    pub(super) fn unblock_queue(&mut self, queue: &QueueName) {
+        if self.core.blocked_queues.remove(queue) {
+            self.touch_queue(queue);
+        }
+    }
+
+    /// Whether a call waits for a task's end.
+    pub(super) fn is_waited_for(&self, task: TaskId) -> bool {
+        self.core.waits.contains_key(&task)
+    }
+
+    /// Marks the first attempt to mend a gap in transfers from here; false where it was made.
+    pub(super) fn mend_gap(&mut self, origin: ShardId, target: ShardId, first: u64) -> bool {
+        self.core.gaps_mended.insert((origin, target), first) != Some(first)
     }
 
     /// A queue has gained a finished task: it may have to forget older ones.
@@ -279,7 +308,11 @@ impl<'a> Step<'a> {
     /// Due timers become ready tasks, at most so many over all shards.
     pub(super) fn promote_due(&mut self, count_max: usize) {
         let mut left = count_max;
-        for index in 0..self.core.shards.len() {
+        let count = self.core.shards.len();
+        self.core.promoted_first = (self.core.promoted_first + 1) % count;
+        for offset in 0..count {
+            // Another shard goes first each time, so that none waits for another's backlog.
+            let index = (self.core.promoted_first + offset) % count;
             let shard = &mut self.core.shards[index];
             let promoted = shard.promote_due(self.core.now, left);
             left -= promoted.len();
@@ -346,6 +379,13 @@ impl<'a> Step<'a> {
     /// All calls that wait for a task's end.
     pub(super) fn waiting_requests(&self) -> Vec<RequestId> {
         self.core.waited.keys().copied().collect()
+    }
+
+    /// Calls of a worker that wait for work.
+    pub(super) fn polls_of(&self, worker: &str) -> Vec<RequestId> {
+        let polls = self.core.sessions.polls.iter();
+        let of_worker = polls.filter(|(_, poll)| &*poll.info.worker == worker);
+        of_worker.map(|(request, _)| *request).collect()
     }
 
     /// How many unary leases a worker holds.

@@ -168,7 +168,8 @@ mod tests {
                 | Command::FromWorker { .. }
                 | Command::LinkClosed { .. }
                 | Command::Transfer(_)
-                | Command::Tick { .. }
+                | Command::Late { .. }
+                | Command::Tick
                 | Command::Shutdown => panic!("not sent here: {command:?}"),
             })
             .collect()

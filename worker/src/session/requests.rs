@@ -6,7 +6,8 @@
 use bytes::Bytes;
 use prost::Message as _;
 use redrive_proto::v1::{
-    Goodbye, Hello, Pong, Receipt, Report, ReportBatch, WorkRequest, work_request::Message,
+    BufferedLease, Goodbye, Hello, Pong, Receipt, Report, ReportBatch, WorkRequest,
+    work_request::Message,
 };
 
 use super::{Link, Session, leases::Hold};
@@ -37,7 +38,19 @@ impl Session {
             session_id: self.session_id.clone(),
             held: self.leases.keys().cloned().collect(),
             capacity: Some(self.capacity_told),
+            buffered: self.buffered_leases(),
         }))
+    }
+
+    fn buffered_leases(&self) -> Vec<BufferedLease> {
+        let waiting = |token: &Bytes| {
+            let lease = self.leases.get(token)?;
+            Some(BufferedLease {
+                lease_token: token.clone(),
+                sequence: lease.sequence.unwrap_or_default(),
+            })
+        };
+        self.buffer.iter().filter_map(waiting).collect()
     }
 
     /// True where [`Session::next_request`] has something to send.

@@ -1,3 +1,5 @@
+//! Books that balance and books that do not: each discrepancy is found, and nothing else is.
+
 use std::time::Duration;
 
 use redrive_proto::v1::{FailureClass, PreviewStep};

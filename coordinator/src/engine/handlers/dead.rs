@@ -18,6 +18,10 @@ use super::{cancel, end_run};
 /// Puts one dead letter back with a fresh budget.
 pub(super) fn redrive(step: &mut Step<'_>, id: TaskId, delay_ms: u64) -> Result<Answer, Rejection> {
     check_dead(step, id, "only dead letters are redriven")?;
+    if !can_run_again(step, id) {
+        let wanted = "it has used up its runs; enqueue it anew";
+        return Err(cancel::wrong_state(step, id, wanted));
+    }
     put_back(step, id, delay_ms);
     cancel::answer(step, id)
 }
@@ -37,6 +41,12 @@ fn check_dead(step: &Step<'_>, id: TaskId, wanted: &'static str) -> Result<(), R
             Err(cancel::wrong_state(step, id, wanted))
         }
     }
+}
+
+/// Whether the fence has a number for another run.
+fn can_run_again(step: &Step<'_>, id: TaskId) -> bool {
+    step.task(id)
+        .is_some_and(|task| task.runs < limits::RUNS_MAX)
 }
 
 fn put_back(step: &mut Step<'_>, id: TaskId, delay_ms: u64) {
@@ -66,11 +76,13 @@ pub(super) fn bulk(step: &mut Step<'_>, bulk: &Bulk) -> Answer {
     let changed = match bulk.act {
         BulkAct::Count => 0,
         BulkAct::Redrive { delay_ms, step_us } => {
+            let ids = ids.iter().filter(|id| can_run_again(step, **id));
+            let ids: Vec<TaskId> = ids.copied().collect();
             for (index, id) in (0..).zip(&ids) {
                 let further_ms = step_us.saturating_mul(index) / 1000;
                 put_back(step, *id, delay_ms.saturating_add(further_ms));
             }
-            matched
+            ids.len() as u64
         }
         BulkAct::Discard => {
             ids.iter().for_each(|id| throw_away(step, *id));

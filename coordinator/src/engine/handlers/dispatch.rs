@@ -13,18 +13,24 @@ use crate::engine::ids::{
 };
 use crate::engine::ledger::task::{Holder, Task};
 use crate::engine::limits;
-use crate::engine::sessions::{Held, Member, take_turn, worker_of};
+use crate::engine::sessions::{Held, Member, Subscription, take_turn, worker_of};
 use crate::engine::step::Step;
 
 use super::resolve;
 
 /// Matches what became ready with who wants work, until one of them is used up.
 pub(super) fn fill(step: &mut Step<'_>) {
-    for member in step.take_dirty_members() {
-        while step.sessions_mut().refresh(member) && serve(step, member) {}
-    }
-    for queue in step.take_dirty_queues() {
-        offer(step, &queue);
+    loop {
+        let (members, queues) = (step.take_dirty_members(), step.take_dirty_queues());
+        if members.is_empty() && queues.is_empty() {
+            break;
+        }
+        for member in members {
+            while step.sessions_mut().refresh(member) && serve(step, member) {}
+        }
+        for queue in queues {
+            offer(step, &queue);
+        }
     }
     answer_polls(step);
 }
@@ -34,30 +40,24 @@ fn serve(step: &mut Step<'_>, member: Member) -> bool {
     if step.shutting_down() {
         return false;
     }
-    let (ready, kinds) = {
-        let (queues, kinds) = match member {
-            Member::Session(id) => match step.sessions().get(id) {
-                Some(session) => (&session.queues, session.info.kinds.clone()),
-                None => return false,
-            },
-            Member::Poll(request) => match step.sessions().polls.get(&request) {
-                Some(poll) => (&poll.queues, poll.info.kinds.clone()),
-                None => return false,
-            },
-        };
-        let has_work = |(index, sub): (usize, &crate::engine::sessions::Subscription)| {
-            let first = first_ready(step, sub.shard, &sub.queue, &kinds)?;
-            has_room(step, member, first).then_some(index)
-        };
-        (
-            queues
-                .iter()
-                .enumerate()
-                .filter_map(has_work)
-                .collect::<Vec<_>>(),
-            kinds,
-        )
+    let (mut ready, mut first, mut blocked) = (Vec::new(), Vec::new(), Vec::new());
+    let Some((queues, kinds)) = wishes(step, member) else {
+        return false;
     };
+    for (index, sub) in queues.iter().enumerate() {
+        let Some(id) = first_ready(step, sub.shard, &sub.queue, kinds) else {
+            continue;
+        };
+        if has_room(step, member, id) {
+            ready.push(index);
+            first.push(id);
+        } else {
+            blocked.push(sub.queue.clone());
+        }
+    }
+    for queue in blocked {
+        step.block_queue(queue);
+    }
     let sessions = step.sessions_mut();
     let queues = match member {
         Member::Session(id) => sessions.get_mut(id).map(|session| &mut session.queues),
@@ -70,17 +70,35 @@ fn serve(step: &mut Step<'_>, member: Member) -> bool {
     let Some(index) = take_turn(queues, &ready) else {
         return false;
     };
-    let (queue, shard) = (queues[index].queue.clone(), queues[index].shard);
-    let id = first_ready(step, shard, &queue, &kinds).expect("the queue was found to have one");
-    grant(step, member, id);
+    let queue = queues[index].queue.clone();
+    let chosen = ready.iter().position(|ready| *ready == index);
+    grant(
+        step,
+        member,
+        first[chosen.expect("it was chosen from these")],
+    );
     step.sessions_mut().served(&queue, member);
     true
+}
+
+/// What a member wants: its queues and the kinds that it runs.
+fn wishes<'s>(step: &'s Step<'_>, member: Member) -> Option<(&'s [Subscription], &'s [Arc<str>])> {
+    match member {
+        Member::Session(id) => {
+            let session = step.sessions().get(id)?;
+            Some((&session.queues, &session.info.kinds))
+        }
+        Member::Poll(request) => {
+            let poll = step.sessions().polls.get(&request)?;
+            Some((&poll.queues, &poll.info.kinds))
+        }
+    }
 }
 
 /// Gives a queue's ready tasks to those who want them, in turn.
 fn offer(step: &mut Step<'_>, queue: &QueueName) {
     let shard = step.shard_of(queue);
-    loop {
+    while first_ready(step, shard, queue, &[]).is_some() {
         let Some(first) = step.sessions().next_hungry(queue) else {
             return;
         };
@@ -89,11 +107,8 @@ fn offer(step: &mut Step<'_>, queue: &QueueName) {
         }
         // The one whose turn it is cannot run what is ready: ask the others, once around.
         let others = step.sessions().hungry_of(queue);
-        if !others
-            .into_iter()
-            .skip(1)
-            .any(|member| offer_to(step, shard, queue, member))
-        {
+        let mut others = others.into_iter().filter(|other| *other != first);
+        if !others.any(|member| offer_to(step, shard, queue, member)) {
             return;
         }
     }
@@ -104,20 +119,12 @@ fn offer_to(step: &mut Step<'_>, shard: ShardId, queue: &QueueName, member: Memb
     if step.shutting_down() || !step.sessions_mut().refresh(member) {
         return false;
     }
-    let kinds: &[Arc<str>] = match member {
-        Member::Session(id) => match step.sessions().get(id) {
-            Some(session) => &session.info.kinds,
-            None => return false,
-        },
-        Member::Poll(request) => match step.sessions().polls.get(&request) {
-            Some(poll) => &poll.info.kinds,
-            None => return false,
-        },
-    };
-    let Some(id) = first_ready(step, shard, queue, kinds) else {
+    let wishes = wishes(step, member);
+    let Some(id) = wishes.and_then(|(_, kinds)| first_ready(step, shard, queue, kinds)) else {
         return false;
     };
     if !has_room(step, member, id) {
+        step.block_queue(queue.clone());
         return false;
     }
     grant(step, member, id);
@@ -163,27 +170,23 @@ fn has_room(step: &Step<'_>, member: Member, id: TaskId) -> bool {
 /// Records a lease and delivers the task.
 fn grant(step: &mut Step<'_>, member: Member, id: TaskId) {
     let shard = id.shard();
+    let nonce = step.random_u64();
+    let at = step.now();
     let task = step.task(id).expect("ready tasks exist");
     let bytes = task.payload.data.len() as u64;
     let fence = Fence::new(step.ledger(shard).epoch(), task.runs + 1);
-    let nonce = step.random_u64();
-    let at = step.now();
+    let timeouts = resolve::timeouts(step, task, &resolve::policy(step, task));
+    let queue = task.queue.clone();
     let (holder, worker) = match member {
         Member::Session(session) => {
             let info = &step.sessions().get(session).expect("it wants work").info;
             (Holder::Session(session), worker_of(info))
         }
         Member::Poll(request) => {
-            let info = &step
-                .sessions()
-                .polls
-                .get(&request)
-                .expect("it wants work")
-                .info;
-            (Holder::Unary, worker_of(info))
+            let poll = step.sessions().polls.get(&request);
+            (Holder::Unary, worker_of(&poll.expect("it wants work").info))
         }
     };
-    let started = holder == Holder::Unary;
     let event = Event::LeaseGranted {
         id,
         fence,
@@ -191,28 +194,18 @@ fn grant(step: &mut Step<'_>, member: Member, id: TaskId) {
         holder,
         worker,
         at,
-        started,
+        timeouts,
+        started: holder == Holder::Unary,
     };
     step.record(shard, event);
+    step.unblock_queue(&queue);
     let token = LeaseToken {
         task: id,
         fence,
         nonce,
     };
     match member {
-        Member::Session(session) => {
-            hold(
-                step,
-                session,
-                id,
-                Held {
-                    fence,
-                    bytes,
-                    begun_at: None,
-                },
-            );
-            deliver(step, session, token);
-        }
+        Member::Session(session) => deliver(step, session, token, bytes),
         Member::Poll(request) => take(step, request, token),
     }
 }
@@ -241,13 +234,26 @@ fn take(step: &mut Step<'_>, request: RequestId, token: LeaseToken) {
     }
 }
 
-fn hold(step: &mut Step<'_>, id: SessionId, task: TaskId, held: Held) {
+/// Sends a leased task on its way to the session that holds it.
+fn deliver(step: &mut Step<'_>, id: SessionId, token: LeaseToken, bytes: u64) {
     let now = step.now();
     let ping_ms = step.config().ping_ms;
     let lateness = step.sessions().lateness_ms;
     let session = step.sessions_mut().get_mut(id).expect("it wants work");
     let was_idle = session.held.is_empty();
-    session.hold(task, held);
+    let room = session.capacity.tasks_max as usize;
+    assert!(session.held.len() < room, "never more than asked for (I10)");
+    session.sequence += 1;
+    let sequence = session.sequence;
+    session.undelivered.insert(sequence, token.task);
+    let held = Held {
+        fence: token.fence,
+        bytes,
+        sequence,
+        begun_at: None,
+    };
+    session.hold(token.task, held);
+    let link = session.link.expect("who wants work has a stream");
     if was_idle {
         // Silence while it held nothing is no sign of anything: it is pinged at leisure then.
         session.heard(now, lateness);
@@ -255,14 +261,6 @@ fn hold(step: &mut Step<'_>, id: SessionId, task: TaskId, held: Held) {
         let next = session.next_ping_at;
         step.sessions_mut().wake_at(id, next);
     }
-}
-
-fn deliver(step: &mut Step<'_>, id: SessionId, token: LeaseToken) {
-    let session = step.sessions_mut().get_mut(id).expect("it wants work");
-    session.sequence += 1;
-    let sequence = session.sequence;
-    session.undelivered.insert(sequence, token.task);
-    let link = session.link.expect("who wants work has a stream");
     let delivery = Box::new(delivery(step, token, sequence));
     step.tell(link, ToWorker::Delivery(delivery));
 }
@@ -284,7 +282,7 @@ fn delivery(step: &Step<'_>, token: LeaseToken, sequence: u64) -> Delivery {
         attempt: task.attempt(),
         attempts_max: resolve::attempts_max(task, &policy),
         crashes: task.crashes,
-        timeouts: resolve::timeouts(step, task, &policy),
+        timeouts: task.lease().map(|lease| lease.timeouts).unwrap_or_default(),
         previous_failure: side.and_then(|side| side.last_failure.clone()),
         checkpoint: side.and_then(|side| side.checkpoint.clone()),
     }
@@ -294,8 +292,9 @@ fn delivery(step: &Step<'_>, token: LeaseToken, sequence: u64) -> Delivery {
 pub(super) fn set_limits(step: &mut Step<'_>, id: TaskId, started_at: Option<Timestamp>) {
     let Some(started_at) = started_at else { return };
     let task = step.task(id).expect("leased tasks exist");
-    let policy = resolve::policy(step, task);
-    let timeouts = resolve::timeouts(step, task, &policy);
+    let Some(timeouts) = task.lease().map(|lease| lease.timeouts) else {
+        return;
+    };
     let current = is_of_this_epoch(step, task);
     let margin_ms = step.config().hard_margin_ms;
     let earliest = super::epoch::earliest_end(step, current);

@@ -53,7 +53,11 @@ pub(super) fn end_run(step: &mut Step<'_>, id: TaskId, ended: Ended<'_>, extra: 
     run.note.clone_from(&extra.note);
     run.outcome = outcome_of(&ended, &extra);
     let outcome = run.outcome;
+    let has_checkpoint = extra.checkpoint.is_some();
     let mut leaves = leaves_of(step, &ended, extra);
+    if has_checkpoint && leaves.checkpoint.is_none() {
+        run.note = Some("[checkpoint not kept: memory is short]".into());
+    }
     match ended {
         Ended::Completed { result, label } => {
             leaves.checkpoint = None;
@@ -108,7 +112,8 @@ fn judge(
     ending: &Ending<'_>,
     max_attempts: Option<u32>,
 ) -> Verdict {
-    let task = step.task(id).expect("the caller has it").clone();
+    let drawn = step.draw();
+    let task = step.task(id).expect("the caller has it");
     let side = task.side.as_deref();
     let spent = Spent {
         failures: task.failures,
@@ -121,7 +126,7 @@ fn judge(
         previous_delay_ms: side.and_then(|side| side.previous_delay_ms),
     };
     let now = step.now();
-    let mut verdict = retry::decide(policy, &spent, ending, now, &mut || step.draw());
+    let mut verdict = retry::decide(policy, &spent, ending, now, &mut || drawn);
     if task.runs == limits::RUNS_MAX && matches!(verdict.next, Next::Retry { .. }) {
         // Redrives refresh every budget, but the fence has no number for another run.
         verdict.next = Next::Dead(DeadReason::AttemptsExhausted);
@@ -166,7 +171,7 @@ fn follow(
         }
         Next::Dead(reason) => match route_of(step, id) {
             Some(target) => {
-                super::transfer::route(step, id, &target, leaves.failure.as_ref());
+                super::transfer::route(step, id, &target, &leaves);
                 let finished = Finish {
                     budget: Some(budget),
                     ..Finish::plain(Outcome::Routed)
@@ -255,6 +260,7 @@ fn finish(step: &mut Step<'_>, id: TaskId, run: Option<RunRecord>, finish: Finis
         .queue
         .clone();
     step.crowd(&queue);
+    step.unblock_queue(&queue);
 }
 
 /// The record of a run that ends now; what it ended as is filled in by the caller.
@@ -335,7 +341,15 @@ fn free(step: &mut Step<'_>, id: TaskId, holder: Holder, worker: &Arc<str>, outc
             }
             step.touch_member(Member::Session(session));
         }
-        Holder::Unary => step.unary_let_go(worker),
+        Holder::Unary => {
+            let was_full = step.unary_held(worker) == limits::UNARY_LEASES_MAX;
+            step.unary_let_go(worker);
+            if was_full {
+                for request in step.polls_of(worker) {
+                    step.touch_member(Member::Poll(request));
+                }
+            }
+        }
     }
 }
 
@@ -343,7 +357,7 @@ fn free(step: &mut Step<'_>, id: TaskId, holder: Holder, worker: &Arc<str>, outc
 fn tell_waiting(step: &mut Step<'_>, id: TaskId) {
     let task = step.task(id).expect("it ended or lives");
     let over = matches!(task.state, State::Dead { .. } | State::Finished(_));
-    if !over {
+    if !over || !step.is_waited_for(id) {
         return;
     }
     let view = resolve::view(step, task);
@@ -360,17 +374,15 @@ fn tell_waiting(step: &mut Step<'_>, id: TaskId) {
     }
 }
 
-/// The side record of a task that continues another one elsewhere.
-pub(super) fn side_of_continuation(task: &Task, failure: Option<&Failure>) -> Side {
-    let side = task.side.as_deref();
+/// The side record of a task that continues another one elsewhere, after what its last run left.
+pub(super) fn side_of_continuation(task: &Task, leaves: &Leaves) -> Side {
+    let side = task.side.as_deref().cloned().unwrap_or_default();
     Side {
-        labels: side.map(|side| side.labels.clone()).unwrap_or_default(),
-        last_failure: failure
-            .cloned()
-            .or_else(|| side.and_then(|s| s.last_failure.clone())),
-        checkpoint: side.and_then(|side| side.checkpoint.clone()),
+        labels: side.labels,
+        last_failure: leaves.failure.clone().or(side.last_failure),
+        checkpoint: leaves.checkpoint.clone().or(side.checkpoint),
         origin: Some(task.id),
-        hops: side.map_or(0, |side| side.hops) + 1,
+        hops: side.hops + 1,
         ..Side::default()
     }
 }

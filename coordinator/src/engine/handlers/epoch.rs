@@ -7,7 +7,7 @@
 use crate::engine::clocks::Alarm;
 use crate::engine::command::WorkerInfo;
 use crate::engine::event::Event;
-use crate::engine::ids::{QueueName, SessionId, TaskId, Timestamp};
+use crate::engine::ids::{Fence, QueueName, SessionId, TaskId, Timestamp};
 use crate::engine::ledger::task::{Holder, Lease, Task};
 use crate::engine::limits;
 use crate::engine::sessions::{Held, Session};
@@ -68,11 +68,13 @@ fn held_of(task: &Task, lease: &Lease) -> Held {
     Held {
         fence: lease.fence,
         bytes: task.payload.data.len() as u64,
-        begun_at: None,
+        sequence: 0,
+        begun_at: lease.started_at,
     }
 }
 
 fn hold(step: &mut Step<'_>, id: SessionId, task: TaskId, lease: &Lease, held: Held) {
+    let epoch = step.ledger(task.shard()).epoch();
     let now = step.now();
     let grace = step.config().grace_ms;
     if step.sessions().get(id).is_none() {
@@ -86,7 +88,9 @@ fn hold(step: &mut Step<'_>, id: SessionId, task: TaskId, lease: &Lease, held: H
             kinds: Vec::new(),
         };
         let lateness = step.sessions().lateness_ms;
-        let session = Session::new(id, info, Vec::new(), now, lateness);
+        let mut session = Session::new(id, info, Vec::new(), now, lateness);
+        // Deliveries of this run are numbered above all of earlier ones.
+        session.sequence = Fence::new(epoch, 0).0;
         step.sessions_mut().insert(session);
         step.sessions_mut().wake_at(id, now.plus_ms(grace));
     }

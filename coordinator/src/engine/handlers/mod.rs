@@ -39,7 +39,8 @@ pub(super) fn handle(step: &mut Step<'_>, command: Command) {
         Command::FromWorker { link, message } => from_worker(step, link, message),
         Command::LinkClosed { link } => session::link_closed(step, link),
         Command::Transfer(transfer) => transfer::handle(step, transfer),
-        Command::Tick { late_ms } => tick::handle(step, late_ms),
+        Command::Late { ms } => tick::late(step, ms),
+        Command::Tick => tick::handle(step),
         Command::Shutdown => session::shut_down(step),
     }
     dispatch::fill(step);
@@ -129,7 +130,13 @@ fn forget_beyond_history(step: &mut Step<'_>) {
         if index.finished_count() < keep + limits::FINISHED_SLACK_MAX {
             continue;
         }
-        let ids = index.finished_beyond(keep, limits::FORGET_ITEMS_MAX);
-        step.record(shard, Event::TasksForgotten { ids });
+        loop {
+            let index = step.agenda(shard).queue(&queue);
+            let ids = index.map(|index| index.finished_beyond(keep, limits::FORGET_ITEMS_MAX));
+            let Some(ids) = ids.filter(|ids| !ids.is_empty()) else {
+                break;
+            };
+            step.record(shard, Event::TasksForgotten { ids });
+        }
     }
 }

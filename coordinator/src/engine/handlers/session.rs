@@ -3,6 +3,7 @@
 //! Owns what each message of a worker stream means for its session, and when silence ends one. How
 //! the leases of a lost session end is `end_run`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::engine::command::{Capacity, Hello, Report};
@@ -10,6 +11,7 @@ use crate::engine::effect::{Answer, CancelReason, Effect, ToWorker, Welcome};
 use crate::engine::event::Event;
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::ids::{LeaseToken, LinkId, SessionId, TaskId};
+use crate::engine::ledger::history::RunOutcome;
 use crate::engine::ledger::task::Task;
 use crate::engine::limits;
 use crate::engine::rejection::Rejection;
@@ -46,7 +48,7 @@ pub(super) fn hello(step: &mut Step<'_>, link: LinkId, hello: Hello) {
     }
     let id = known.unwrap_or_else(|| open(step, &hello));
     attach(step, id, link, &hello);
-    let lost = reconcile(step, id, &hello.held);
+    let lost = reconcile(step, id, &hello);
     let config = step.config();
     let welcome = Welcome {
         session: id,
@@ -63,7 +65,10 @@ pub(super) fn hello(step: &mut Step<'_>, link: LinkId, hello: Hello) {
 }
 
 fn open(step: &mut Step<'_>, hello: &Hello) -> SessionId {
-    let id = SessionId(step.random_u128());
+    let mut id = SessionId(step.random_u128());
+    while step.sessions().get(id).is_some() {
+        id = SessionId(step.random_u128());
+    }
     let queues = Subscription::of(&hello.worker, step.config().shard_count);
     let (now, lateness) = (step.now(), step.sessions().lateness_ms);
     let session = Session::new(id, hello.worker.clone(), queues, now, lateness);
@@ -90,46 +95,69 @@ fn attach(step: &mut Step<'_>, id: SessionId, link: LinkId, hello: &Hello) {
 }
 
 /// Compares what the worker holds with what it should: what it does not list never arrived and is
-/// released; what it lists and does not hold is answered as lost.
-fn reconcile(step: &mut Step<'_>, id: SessionId, listed: &[LeaseToken]) -> Vec<LeaseToken> {
+/// released; what it lists and does not hold is answered as lost, but for what it reported itself
+/// (its next report will be a DUPLICATE). What it holds and has not buffered has begun.
+fn reconcile(step: &mut Step<'_>, id: SessionId, hello: &Hello) -> Vec<LeaseToken> {
+    let now = step.now();
     let session = step.sessions().get(id).expect("attached");
-    let holds = |token: &LeaseToken| {
+    let (mut kept, mut lost) = (BTreeSet::new(), Vec::new());
+    for token in &hello.held {
         let held = session.held.get(&token.task);
-        held.is_some_and(|held| held.fence == token.fence)
-            && step.task(token.task).and_then(Task::token) == Some(*token)
-    };
-    let lost = listed
-        .iter()
-        .filter(|token| !holds(token))
-        .copied()
-        .collect();
-    let kept: std::collections::BTreeSet<TaskId> = listed
-        .iter()
-        .filter(|token| holds(token))
-        .map(|token| token.task)
-        .collect();
-    let never_arrived: Vec<TaskId> = session
-        .held
-        .keys()
-        .filter(|task| !kept.contains(task))
-        .copied()
-        .collect();
+        let holds = held.is_some_and(|held| held.fence == token.fence);
+        if holds && step.task(token.task).and_then(Task::token) == Some(*token) {
+            kept.insert(token.task);
+        } else if !reported(session.settled(token.task, token.fence)) {
+            lost.push(*token);
+        }
+    }
+    let all = session.held.keys().copied();
+    let never_arrived: Vec<TaskId> = all.filter(|task| !kept.contains(task)).collect();
     for task in never_arrived {
-        end_run(
-            step,
-            task,
-            Ended::Judged(Ending::Released),
-            Extra::default(),
-        );
+        let released = Ended::Judged(Ending::Released);
+        end_run(step, task, released, Extra::default());
+    }
+    let buffered: BTreeMap<TaskId, u64> = hello
+        .buffered
+        .iter()
+        .map(|(token, sequence)| (token.task, *sequence))
+        .collect();
+    for task in kept {
+        let session = step.sessions_mut().get_mut(id).expect("attached");
+        match buffered.get(&task) {
+            Some(sequence) => session.wait_in_buffer(task, *sequence),
+            None if session.begin(task, now) => step.note_begun(task),
+            None => {}
+        }
     }
     lost
+}
+
+/// Whether a run that the session remembers was ended by its own report.
+const fn reported(outcome: Option<RunOutcome>) -> bool {
+    match outcome {
+        Some(
+            RunOutcome::Succeeded
+            | RunOutcome::Failed
+            | RunOutcome::Retried
+            | RunOutcome::Deferred
+            | RunOutcome::Discarded,
+        ) => true,
+        Some(
+            RunOutcome::Released
+            | RunOutcome::TimedOut
+            | RunOutcome::Crashed
+            | RunOutcome::Unstarted
+            | RunOutcome::Cancelled,
+        )
+        | None => false,
+    }
 }
 
 /// What was asked of the worker while it was away is asked again.
 fn tell_again(step: &mut Step<'_>, id: SessionId) {
     let session = step.sessions().get(id).expect("attached");
     let Some(link) = session.link else { return };
-    let drain = session.drain_asked;
+    let drain = session.drain_asked.clone();
     let held: Vec<TaskId> = session.held.keys().copied().collect();
     for task in held {
         let Some(task) = step.task(task) else {
@@ -140,13 +168,12 @@ fn tell_again(step: &mut Step<'_>, id: SessionId) {
             step.tell_cancel(id, token, (CancelReason::Requested, ""), None);
         }
     }
-    if drain {
-        let reason = "an operator asked for it".into();
+    if let Some((reason, deadline_ms)) = drain {
         step.tell(
             link,
             ToWorker::Drain {
                 reason,
-                deadline_ms: None,
+                deadline_ms,
             },
         );
     }
@@ -186,7 +213,7 @@ pub(super) fn capacity(step: &mut Step<'_>, id: SessionId, capacity: Capacity) {
 /// Deliveries arrived; those that are not buffered have begun.
 pub(super) fn receipt(step: &mut Step<'_>, id: SessionId, through: u64, buffered: &[u64]) {
     let now = step.now();
-    let buffered: std::collections::BTreeSet<u64> = buffered.iter().copied().collect();
+    let buffered: BTreeSet<u64> = buffered.iter().copied().collect();
     let session = step
         .sessions_mut()
         .get_mut(id)
@@ -205,20 +232,18 @@ pub(super) fn receipt(step: &mut Step<'_>, id: SessionId, through: u64, buffered
         return;
     }
     session.received_through = session.received_through.max(through);
-    let begun: Vec<(u64, TaskId)> = session
+    let begun: Vec<TaskId> = session
         .undelivered
         .range(..=session.received_through)
         .filter(|(sequence, _)| !buffered.contains(sequence))
-        .map(|(sequence, task)| (*sequence, *task))
+        .map(|(_, task)| *task)
         .collect();
-    for (sequence, task) in begun {
+    for task in begun {
         let session = step
             .sessions_mut()
             .get_mut(id)
             .expect("the link has a session");
-        session.undelivered.remove(&sequence);
-        if let Some(held) = session.held.get_mut(&task) {
-            held.begun_at = Some(now);
+        if session.begin(task, now) {
             step.note_begun(task);
         }
     }
@@ -303,7 +328,7 @@ pub(super) fn drain(
         step.sessions_mut()
             .get_mut(id)
             .expect("found a moment ago")
-            .drain_asked = true;
+            .drain_asked = Some((reason.clone(), deadline_ms));
         step.sessions_mut().refresh(Member::Session(id));
         if let Some(link) = link {
             step.tell(
@@ -393,6 +418,10 @@ fn schedule(step: &mut Step<'_>, id: SessionId) {
     let Some(session) = step.sessions().get(id) else {
         return;
     };
+    if session.lost {
+        step.sessions_mut().wake_at(id, now);
+        return;
+    }
     let silence = session.silence_ms(now, lateness);
     let in_ms = |limit: u64| now.plus_ms(limit.saturating_sub(silence).max(1));
     let idle = session.held.is_empty() && session.link.is_some();

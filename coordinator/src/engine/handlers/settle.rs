@@ -47,7 +47,14 @@ fn settle(step: &mut Step<'_>, from: Option<SessionId>, report: Report) -> Repor
     };
     let token = content.token;
     let Some(task) = step.task(token.task) else {
-        let status = ReportStatus::Gone;
+        let session = from.and_then(|id| step.sessions().get(id));
+        let lately = session.and_then(|session| session.settled(token.task, token.fence));
+        let again = lately.is_some_and(|recorded| same(recorded, kind_of(&content.outcome)));
+        let status = if again {
+            ReportStatus::Duplicate
+        } else {
+            ReportStatus::Gone
+        };
         return ReportAck {
             raw_token,
             status,

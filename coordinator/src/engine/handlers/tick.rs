@@ -15,18 +15,22 @@ use crate::engine::sessions::Member;
 use crate::engine::step::Step;
 
 use super::end_run::{Ended, Extra, end_run};
-use super::{dispatch, query, resolve, session};
+use super::{dispatch, query, session};
 
 /// Alarms handled by one tick.
 const ALARMS_MAX: usize = 1000;
 
+/// Finished tasks that one tick removes, over all shards.
+const EXPIRED_MAX: u32 = 4096;
+
+/// The engine was not listening: silence counts only while it did (rule 10).
+pub(super) fn late(step: &mut Step<'_>, ms: u64) {
+    step.sessions_mut().lateness_ms += ms;
+    step.clocks_mut().postpone_lives(ms);
+}
+
 /// Does what is due.
-pub(super) fn handle(step: &mut Step<'_>, late_ms: u64) {
-    if late_ms > 0 {
-        // Silence counts only while the engine listened (rule 10).
-        step.sessions_mut().lateness_ms += late_ms;
-        step.clocks_mut().postpone_lives(late_ms);
-    }
+pub(super) fn handle(step: &mut Step<'_>) {
     session::record_begun(step);
     session::wake_due(step);
     ring_due(step);
@@ -64,8 +68,7 @@ fn soft_limit(step: &mut Step<'_>, id: TaskId) {
     let Holder::Session(session) = lease.holder else {
         return;
     };
-    let policy = resolve::policy(step, task);
-    let timeouts = resolve::timeouts(step, task, &policy);
+    let timeouts = lease.timeouts;
     let grace_ms = match (timeouts.soft_ms, timeouts.hard_ms) {
         (Some(soft), Some(hard)) => Some(hard.saturating_sub(soft)),
         (None, _) | (_, None) => None,
@@ -86,10 +89,7 @@ fn hard_limit(step: &mut Step<'_>, id: TaskId) {
         return;
     };
     let holder = lease.holder;
-    let policy = resolve::policy(step, task);
-    let hard_ms = resolve::timeouts(step, task, &policy)
-        .hard_ms
-        .unwrap_or_default();
+    let hard_ms = lease.timeouts.hard_ms.unwrap_or_default();
     let message = format!("the run was over its hard limit of {hard_ms} ms");
     let failure = Failure::new(FailureClass::Timeout, &message);
     let ending = Ending::Failed {
@@ -97,15 +97,15 @@ fn hard_limit(step: &mut Step<'_>, id: TaskId) {
         not_retryable: false,
         retry_after_ms: None,
     };
-    if let Holder::Session(session) = holder {
-        let detail = "the hard limit is over and the lease is gone";
-        step.tell_cancel(session, token, (CancelReason::HardTimeout, detail), None);
-    }
     let extra = Extra {
         outcome: Some(RunOutcome::TimedOut),
         ..Extra::default()
     };
     end_run(step, id, Ended::Judged(ending), extra);
+    if let Holder::Session(session) = holder {
+        let detail = "the hard limit is over and the lease is gone";
+        step.tell_cancel(session, token, (CancelReason::HardTimeout, detail), None);
+    }
 }
 
 /// A unary lease was not extended: its worker counts as lost.
@@ -128,13 +128,12 @@ fn life_over(step: &mut Step<'_>, id: TaskId) {
 fn expire(step: &mut Step<'_>) {
     let retention = step.config().finished_retention_ms;
     let at = Timestamp(step.now().0.saturating_sub(retention));
+    let mut left = EXPIRED_MAX;
     for shard in step.shard_ids() {
-        if step
-            .ledger(shard)
-            .oldest_finished()
-            .is_some_and(|oldest| oldest <= at)
-        {
-            let count_max = u32::try_from(limits::SCAN_ENTRIES_MAX).unwrap_or(u32::MAX);
+        let due = step.ledger(shard).expiring(at, left).len();
+        let count_max = u32::try_from(due).expect("a few thousand at most");
+        if count_max > 0 {
+            left -= count_max;
             step.record(shard, Event::ExpiredThrough { at, count_max });
         }
     }
@@ -145,8 +144,7 @@ pub(super) fn limits_changed(step: &mut Step<'_>, id: TaskId) {
     let task = step.task(id).expect("changed a moment ago");
     let Some(lease) = task.lease() else { return };
     let (holder, started_at, token) = (lease.holder, lease.started_at, task.token());
-    let policy = resolve::policy(step, task);
-    let timeouts = resolve::timeouts(step, task, &policy);
+    let timeouts = lease.timeouts;
     let begun_at = match holder {
         Holder::Session(session) => {
             let session = step.sessions().get(session);

@@ -6,8 +6,7 @@
 
 use crate::engine::command::Transfer;
 use crate::engine::effect::Effect;
-use crate::engine::event::Event;
-use crate::engine::failure::Failure;
+use crate::engine::event::{Event, Leaves};
 use crate::engine::ids::{Fence, QueueName, ShardId, TaskId};
 use crate::engine::ledger::task::{State, Task};
 use crate::engine::limits;
@@ -18,17 +17,17 @@ use super::end_run::side_of_continuation;
 use super::enqueue::create_queue;
 
 /// Sends a task on to another queue, as a new task with a fresh budget.
-pub(super) fn route(
-    step: &mut Step<'_>,
-    id: TaskId,
-    target: &QueueName,
-    failure: Option<&Failure>,
-) {
+pub(super) fn route(step: &mut Step<'_>, id: TaskId, target: &QueueName, leaves: &Leaves) {
     let shard = id.shard();
     let task = step.task(id).expect("the caller has it");
-    let side = Some(Box::new(side_of_continuation(task, failure)));
+    let side = Some(Box::new(side_of_continuation(task, leaves)));
     let copy = Task {
         queue: target.clone(),
+        payload: leaves
+            .payload
+            .clone()
+            .unwrap_or_else(|| task.payload.clone()),
+        max_attempts: leaves.max_attempts.or(task.max_attempts),
         state: State::Pending {
             not_before: step.now(),
         },
@@ -176,6 +175,10 @@ fn confirm(step: &mut Step<'_>, origin: ShardId, target: ShardId, through: u64) 
         return;
     };
     if through < first {
+        // The target has a gap, or answers what it had twice: go back once for each place.
+        if step.mend_gap(origin, target, first) {
+            send_from_start(step, origin, target);
+        }
         return;
     }
     let window = limits::TRANSFERS_UNCONFIRMED_MAX as u64;

@@ -118,7 +118,9 @@ impl History {
         self.runs()
             .map(|run| {
                 let failure = run.failure.as_ref();
-                size_of::<RunRecord>() + failure.map_or(0, |f| f.message.len() + f.error_type.len())
+                let note = run.note.as_ref().map_or(0, |note| note.len());
+                let failure = failure.map_or(0, |f| f.message.len() + f.error_type.len());
+                size_of::<RunRecord>() + note + failure
             })
             .sum()
     }

@@ -148,6 +148,8 @@ pub struct Lease {
     pub worker: Arc<str>,
     /// Since when.
     pub granted_at: Timestamp,
+    /// The limits that the worker was told.
+    pub timeouts: Timeouts,
     /// When the worker was known to have begun, if it was.
     pub started_at: Option<Timestamp>,
     /// Somebody cancelled the task meanwhile.
@@ -278,6 +280,16 @@ impl Task {
         /// A B-tree's share per entry, and the lane or timer entry.
         const INDEX_BYTES: usize = 96;
         let side = self.side.as_deref().map_or(0, Side::bytes);
+        let policy = match &self.policy {
+            Some(PolicyRef::Inline(policy)) => policy.bytes(),
+            Some(PolicyRef::Named(_)) | None => 0,
+        };
+        let content_type = self
+            .payload
+            .content_type
+            .as_ref()
+            .map_or(0, |text| text.len());
+        let extra = policy + content_type + self.kind.len();
         let result = match &self.state {
             State::Finished(finished) => {
                 size_of::<Finished>() + finished.result.as_ref().map_or(0, |p| p.data.len())
@@ -285,7 +297,7 @@ impl Task {
             State::Leased(_) => size_of::<Lease>(),
             State::Pending { .. } | State::Dead { .. } => 0,
         };
-        (size_of::<Self>() + INDEX_BYTES + self.payload.data.len() + side + result) as u64
+        (size_of::<Self>() + INDEX_BYTES + self.payload.data.len() + side + result + extra) as u64
     }
 
     /// The side record, made where it is missing.

@@ -4,7 +4,7 @@
 //! them.
 
 use super::history::RunRecord;
-use super::task::{Finished, Lease, State, Task};
+use super::task::{Finished, Lease, State, Task, Timeouts};
 use crate::engine::event::{Event, Leaves};
 use crate::engine::ids::{TaskId, Timestamp};
 use crate::engine::ledger::history::RunOutcome;
@@ -188,7 +188,7 @@ impl Task {
             Event::LeaseGranted { .. } => self.lease_granted(event),
             Event::LeaseStarted { at, .. } => self.lease_mut().started_at = Some(*at),
             Event::CancelRequested { .. } => self.lease_mut().cancel_requested = true,
-            Event::TimeoutsChanged { timeouts, .. } => self.timeouts = Some(*timeouts),
+            Event::TimeoutsChanged { timeouts, .. } => self.timeouts_changed(*timeouts),
             Event::RetryScheduled {
                 run,
                 budget,
@@ -254,18 +254,20 @@ impl Task {
 
     fn lease_granted(&mut self, event: &Event) {
         let Event::LeaseGranted {
+            id: _,
             fence,
             nonce,
             holder,
             worker,
             at,
+            timeouts,
             started,
-            ..
         } = event
         else {
             unreachable!("matched by the caller");
         };
         assert_eq!(fence.run(), self.runs + 1, "runs are 1, 2, 3 .. (I5)");
+        assert!(*fence > self.fence, "fences only grow (I3)");
         self.runs += 1;
         self.fence = *fence;
         self.state = State::Leased(Box::new(Lease {
@@ -274,9 +276,17 @@ impl Task {
             holder: *holder,
             worker: worker.clone(),
             granted_at: *at,
+            timeouts: *timeouts,
             started_at: started.then_some(*at),
             cancel_requested: false,
         }));
+    }
+
+    fn timeouts_changed(&mut self, timeouts: Timeouts) {
+        self.timeouts = Some(timeouts);
+        if let State::Leased(lease) = &mut self.state {
+            lease.timeouts = timeouts;
+        }
     }
 
     fn run_ended(&mut self, run: &RunRecord, budget: Option<Budget>, leaves: &Leaves) {

@@ -340,6 +340,55 @@ pub enum PolicyRef {
     Inline(Arc<Policy>),
 }
 
+impl Policy {
+    /// What it takes in memory, for accounting.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let rules = self.rules.iter().map(Rule::bytes);
+        let parts = [
+            size_of::<Self>(),
+            self.name.len(),
+            self.description.len(),
+            self.backoff.bytes(),
+            self.crash_backoff.bytes(),
+        ];
+        parts.into_iter().chain(rules).sum()
+    }
+}
+
+impl Backoff {
+    /// What it takes besides itself.
+    fn bytes(&self) -> usize {
+        match &self.shape {
+            Shape::Delays(delays) => size_of_val::<[u64]>(delays),
+            Shape::Exponential { .. }
+            | Shape::Fixed { .. }
+            | Shape::Linear { .. }
+            | Shape::Polynomial { .. }
+            | Shape::Decorrelated { .. } => 0,
+        }
+    }
+}
+
+impl Rule {
+    fn bytes(&self) -> usize {
+        let matches = &self.matches;
+        let types = matches
+            .error_types
+            .iter()
+            .chain(&matches.exclude_error_types);
+        let types = types.flat_map(|text| [text.len(), size_of::<Arc<str>>()]);
+        let parts = [
+            size_of::<Self>(),
+            self.id.len(),
+            size_of_val(matches.classes.as_slice()),
+            size_of_val(matches.codes.as_slice()),
+            self.backoff.as_ref().map_or(0, Backoff::bytes),
+        ];
+        parts.into_iter().chain(types).sum()
+    }
+}
+
 impl PolicyRef {
     /// The policy itself.
     #[must_use]

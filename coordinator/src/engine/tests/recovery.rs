@@ -86,7 +86,7 @@ fn retry_timers_go_on_and_overdue_ones_ring_at_once() {
     world.now = world.now.plus_ms(60_000);
     world.restart();
     world.hello("w2", &["mail"], 5);
-    world.give(Command::Tick { late_ms: 0 });
+    world.give(Command::Tick);
     world.expect(&["w2 gets t1#2", "w2 gets t2#1"]);
 }
 

@@ -41,7 +41,7 @@ fn i11_an_early_tick_records_nothing() {
     );
     let before = world.ledger(0).last_seq();
     for _ in 0..10 {
-        world.give(Command::Tick { late_ms: 0 });
+        world.give(Command::Tick);
     }
     assert_eq!(world.ledger(0).last_seq(), before);
 }
@@ -88,7 +88,7 @@ fn i9_timers_of_one_instant_ring_in_bounded_turns() {
         );
     }
     world.now = START.plus_ms(1000);
-    world.give(Command::Tick { late_ms: 0 });
+    world.give(Command::Tick);
     let due = Deadline {
         at: START.plus_ms(1000),
         why: Why::Timer,
@@ -98,7 +98,7 @@ fn i9_timers_of_one_instant_ring_in_bounded_turns() {
         Some(due),
         "the rest is announced"
     );
-    world.give(Command::Tick { late_ms: 0 });
+    world.give(Command::Tick);
     assert_eq!(world.engine.next_deadline(), None);
 }
 
@@ -106,12 +106,12 @@ fn i9_timers_of_one_instant_ring_in_bounded_turns() {
 fn i8_time_never_goes_back() {
     let mut world = World::new();
     world.wait_ms(10);
-    world.give(Command::Tick { late_ms: 0 });
+    world.give(Command::Tick);
     world.now = START;
     let engine = std::panic::AssertUnwindSafe(&mut world);
     let back = std::panic::catch_unwind(move || {
         let world = engine;
-        world.0.give(Command::Tick { late_ms: 0 });
+        world.0.give(Command::Tick);
     });
     assert!(back.is_err());
 }

@@ -179,7 +179,11 @@ fn a_delivery_that_never_arrived_is_released_when_the_worker_comes_back() {
     world.quiet();
     world.cut("w1");
     world.resume("w1", &["mail"], 2, &[("t2", 1)]);
-    world.expect(&["t1: Released, Deferral, again in 0 ms", "w1 gets t1#2"]);
+    world.expect(&[
+        "t1: Released, Deferral, again in 0 ms",
+        "w1 gets t1#2",
+        "t2: begun",
+    ]);
     assert_eq!(world.view("t1").task.crashes, 0);
 }
 
@@ -199,6 +203,7 @@ fn a_second_hello_on_one_stream_is_refused_and_breaks_nothing() {
         worker: info("w1", &["mail"], &[]),
         session: None,
         held: Vec::new(),
+        buffered: Vec::new(),
         capacity: crate::engine::command::Capacity::default(),
     };
     world.give(Command::Hello {

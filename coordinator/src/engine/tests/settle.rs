@@ -130,12 +130,14 @@ fn a_forged_token_changes_nothing() {
 }
 
 #[test]
-fn a_token_of_a_forgotten_task_is_gone() {
+fn a_token_of_a_forgotten_task_is_gone_for_those_who_did_not_end_it() {
     let mut world = World::with(|config| config.finished_retention_ms = 1000);
     world.enqueue("t1", "mail");
     world.hello("w1", &["mail"], 1);
     world.report("w1", ("t1", 1), complete());
     world.wait_ms(2000);
+    world.say("w1", FromWorker::Goodbye);
+    world.hello("w1", &["mail"], 1);
     world.quiet();
     world.report("w1", ("t1", 1), complete());
     world.expect(&["ack t1: gone"]);

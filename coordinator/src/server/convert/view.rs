@@ -351,6 +351,7 @@ pub(crate) mod tests {
             holder: Holder::Unary,
             worker: "w-9".into(),
             granted_at: Timestamp(10),
+            timeouts: Timeouts::default(),
             started_at: None,
             cancel_requested: true,
         };

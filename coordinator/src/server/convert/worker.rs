@@ -55,6 +55,7 @@ fn hello(value: pb::Hello, at: At<'_>) -> Parsed<Hello> {
         worker,
         session: session(&value.session_id, at.field("session_id"))?,
         held: held(&value.held, at.field("held"))?,
+        buffered: buffered(&value.buffered, at.field("buffered"))?,
         capacity: capacity(value.capacity.unwrap_or_default(), at.field("capacity"))?,
     })
 }
@@ -84,6 +85,22 @@ fn held(value: &[bytes::Bytes], at: At<'_>) -> Parsed<Vec<LeaseToken>> {
         .enumerate()
         .map(|(index, bytes)| token(bytes, at.index(index)))
         .collect()
+}
+
+fn buffered(value: &[pb::BufferedLease], at: At<'_>) -> Parsed<Vec<(LeaseToken, u64)>> {
+    let max = limits::CAPACITY_MAX as usize;
+    if value.len() > max {
+        let count = value.len();
+        return Err(at.refuse(format_args!(
+            "has {count} leases, a worker holds at most {max}"
+        )));
+    }
+    let one = |(index, lease): (usize, &pb::BufferedLease)| {
+        let at = at.index(index);
+        let token = token(&lease.lease_token, at.field("lease_token"))?;
+        Ok((token, lease.sequence))
+    };
+    value.iter().enumerate().map(one).collect()
 }
 
 fn capacity(value: pb::Capacity, at: At<'_>) -> Parsed<Capacity> {

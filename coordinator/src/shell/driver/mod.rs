@@ -169,6 +169,11 @@ impl<E: Decides> Driver<E> {
         self.measure_begin(began_by, late_ms);
 
         let mut turn = Turn::default();
+        if late_ms > 0 {
+            // Before what arrived meanwhile: whoever speaks now is heard after the lateness.
+            self.engine
+                .step(now, Command::Late { ms: late_ms }, &mut turn);
+        }
         if let Some(command) = first {
             self.engine.step(now, command, &mut turn);
         }
@@ -182,7 +187,7 @@ impl<E: Decides> Driver<E> {
             }
         }
         self.commands = commands;
-        self.tick(now, late_ms, &mut turn);
+        self.tick(now, &mut turn);
 
         let Turn { events, effects } = turn;
         if !(events.is_empty() && effects.is_empty()) {
@@ -203,8 +208,8 @@ impl<E: Decides> Driver<E> {
         true
     }
 
-    /// Tells the engine that time has passed, where it asked for that or nobody was listening.
-    fn tick(&mut self, now: Timestamp, late_ms: u64, turn: &mut Turn) {
+    /// Tells the engine that time has passed, where it asked for that.
+    fn tick(&mut self, now: Timestamp, turn: &mut Turn) {
         let due = self
             .engine
             .next_deadline()
@@ -213,8 +218,8 @@ impl<E: Decides> Driver<E> {
             let lag = Duration::from_millis(now.since_ms(deadline.at));
             self.desk.telemetry.timer_lag.record(lag);
         }
-        if due.is_some() || late_ms > 0 {
-            self.engine.step(now, Command::Tick { late_ms }, turn);
+        if due.is_some() {
+            self.engine.step(now, Command::Tick, turn);
         }
     }
 

@@ -83,6 +83,7 @@ async fn say_hello(link: &Link) {
         worker,
         session: None,
         held: Vec::new(),
+        buffered: Vec::new(),
         capacity,
     });
     link.say(Command::Hello {

@@ -25,6 +25,9 @@ pub(super) use parts::*;
 /// When scripts begin.
 pub(super) const START: Timestamp = Timestamp(1_800_000_000_000);
 
+/// Runs by the names of their tasks.
+type Runs<'a> = &'a [(&'a str, u32)];
+
 /// One engine and what is known of its surroundings.
 pub(super) struct World {
     pub(super) engine: Engine,
@@ -42,6 +45,7 @@ pub(super) struct World {
     next: u64,
     lose_transfers: bool,
     unchecked: bool,
+    buffering: Vec<(LeaseToken, u64)>,
 }
 
 /// A worker of the script.
@@ -89,6 +93,7 @@ impl World {
             next: 0,
             lose_transfers: false,
             unchecked: false,
+            buffering: Vec::new(),
         };
         let mut turn = Turn::default();
         world.engine.begin_epoch(world.now, 1000, &mut turn);
@@ -114,7 +119,7 @@ impl World {
         let until = self.now.plus_ms(ms);
         while let Some(deadline) = self.engine.next_deadline().filter(|d| d.at <= until) {
             self.now = self.now.max(deadline.at);
-            self.give(Command::Tick { late_ms: 0 });
+            self.give(Command::Tick);
         }
         self.now = until;
     }
@@ -122,7 +127,7 @@ impl World {
     /// Time passes during which the engine was not listening; then one late tick.
     pub(super) fn freeze_ms(&mut self, ms: u64) {
         self.now = self.now.plus_ms(ms);
-        self.give(Command::Tick { late_ms: ms });
+        self.give(Command::Late { ms });
     }
 
     /// Every worker named answers a ping, so that silence is not what ends the story.
@@ -150,8 +155,7 @@ impl World {
             .is_some_and(|d| d.why == crate::engine::Why::Begun)
         {
             let mut turn = Turn::default();
-            self.engine
-                .step(self.now, Command::Tick { late_ms: 0 }, &mut turn);
+            self.engine.step(self.now, Command::Tick, &mut turn);
             self.settle(turn);
         }
     }
@@ -217,21 +221,21 @@ impl World {
         self.tasks.insert(name.to_owned(), id);
         self.names.insert(id, name.to_owned());
         // What was told of it before it had its name.
+        let unnamed = id.to_string();
         for line in &mut self.told[before..] {
-            *line = line.replace(&id.to_string(), name);
+            *line = line.replace(&unnamed, name);
         }
+        let runs = (unnamed.clone(), 0)..=(unnamed, u32::MAX);
         let late: Vec<_> = self
             .tokens
-            .keys()
-            .filter(|(n, _)| *n == id.to_string())
-            .cloned()
+            .range(runs)
+            .map(|(key, _)| key.clone())
             .collect();
-        for (old, run) in late {
-            let key = (old, run);
+        for key in late {
             let token = self.tokens.remove(&key).expect("listed");
-            self.tokens.insert((name.to_owned(), run), token);
+            self.tokens.insert((name.to_owned(), key.1), token);
             if let Some(delivery) = self.deliveries.remove(&key) {
-                self.deliveries.insert((name.to_owned(), run), delivery);
+                self.deliveries.insert((name.to_owned(), key.1), delivery);
             }
         }
     }
@@ -263,19 +267,27 @@ impl World {
         self.hello_as(worker, info(worker, queues, &[]), slots, &[]);
     }
 
-    /// A worker comes back with these leases.
-    pub(super) fn resume(
+    /// A worker comes back with these leases, all begun.
+    pub(super) fn resume(&mut self, worker: &str, queues: &[&str], slots: u32, held: Runs<'_>) {
+        self.resume_buffering(worker, queues, slots, (held, &[]));
+    }
+
+    /// A worker comes back with these leases, of which those have not begun.
+    pub(super) fn resume_buffering(
         &mut self,
         worker: &str,
         queues: &[&str],
         slots: u32,
-        held: &[(&str, u32)],
+        leases: (Runs<'_>, Runs<'_>),
     ) {
-        let tokens: Vec<LeaseToken> = held
-            .iter()
-            .map(|(task, run)| self.token(task, *run))
-            .collect();
-        self.hello_as(worker, info(worker, queues, &[]), slots, &tokens);
+        let token = |(task, run): &(&str, u32)| self.token(task, *run);
+        let held: Vec<LeaseToken> = leases.0.iter().map(token).collect();
+        let sequence = |(task, run): &(&str, u32)| {
+            let delivery = &self.deliveries[&((*task).to_owned(), *run)];
+            (delivery.token, delivery.sequence)
+        };
+        self.buffering = leases.1.iter().map(sequence).collect();
+        self.hello_as(worker, info(worker, queues, &[]), slots, &held);
     }
 
     pub(super) fn hello_as(
@@ -300,6 +312,7 @@ impl World {
             worker: info,
             session,
             held: held.to_vec(),
+            buffered: std::mem::take(&mut self.buffering),
             capacity,
         };
         self.give(Command::Hello {

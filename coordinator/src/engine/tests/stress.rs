@@ -1,0 +1,396 @@
+//! Stress: random commands in random order, from seeds.
+//!
+//! Owns what is done to the engine. What must hold meanwhile is `storm`'s; which command has which
+//! answer is the scripts' business.
+
+use rand::RngExt;
+
+use super::storm::{HARD_MS_MIN, QUEUES, SHARDS, Storm, Worker};
+use super::world::{complete, fail, fail_with, failure, info, new_task, plain_policy, report_with};
+use crate::engine::command::{
+    Bulk, BulkAct, Call, Capacity, Command, FromWorker, Hello, LeaseTasks, ListTasks, NewTask,
+    QueueChange, Report, ReportOutcome, Selection, Start,
+};
+use crate::engine::failure::{Failure, FailureClass};
+use crate::engine::filter::Filter;
+use crate::engine::ids::{LeaseToken, LinkId, QueueName, RequestId, ShardId, TaskId};
+use crate::engine::ledger::task::{Payload, Priority, State, Timeouts};
+use crate::engine::retry::PolicyRef;
+
+const SEEDS: u64 = 40;
+const STEPS: usize = 250;
+const KINDS: [&str; 3] = ["x", "y", "z"];
+
+impl Storm {
+    fn hello(&mut self, who: usize, slots: u32, kinds: &[&str]) {
+        self.next += 1;
+        let link = LinkId(self.next);
+        self.links.insert(link);
+        let honest = !self.one_in(3);
+        let first = self.rng.random_range(0..QUEUES.len());
+        let bytes_max = Some(200).filter(|_| self.one_in(3));
+        let worker = &mut self.workers[who];
+        if !honest {
+            worker.held.pop();
+        }
+        worker.link = Some(link);
+        let hello = Hello {
+            worker: info(&format!("w{who}"), &QUEUES[first..], kinds),
+            session: worker.session,
+            held: worker.held.clone(),
+            buffered: Vec::new(),
+            capacity: Capacity {
+                tasks_max: slots,
+                bytes_max,
+                draining: false,
+            },
+        };
+        self.give(Command::Hello {
+            link,
+            hello: Box::new(hello),
+        });
+    }
+
+    fn new_task(&mut self) -> NewTask {
+        let delay_ms = [0, 0, 1, 3000, 70_000][self.rng.random_range(0..5)];
+        let hard_ms = Some(5000).filter(|_| self.one_in(3));
+        let data = vec![0; self.rng.random_range(0..300)].into();
+        NewTask {
+            queue: self.queue(),
+            kind: self.pick(&KINDS).unwrap().into(),
+            payload: Payload {
+                data,
+                content_type: None,
+            },
+            priority: self
+                .pick(&[Priority::High, Priority::Normal, Priority::Low])
+                .unwrap(),
+            start: Start::After { delay_ms },
+            timeouts: hard_ms.map(|_| Timeouts {
+                soft_ms: Some(2000),
+                hard_ms,
+            }),
+            max_attempts: Some(1).filter(|_| self.one_in(2)),
+            ..new_task("a")
+        }
+    }
+
+    fn outcome(&mut self) -> ReportOutcome {
+        let lost = Failure::new(FailureClass::WorkerLost, "killed");
+        let delay_ms = self.below(3) * 1000;
+        let payload = Some(Payload::default());
+        match self.below(8) {
+            0..=2 => complete(),
+            3 => fail(),
+            4 => fail_with(lost),
+            5 => ReportOutcome::Retry {
+                failure: failure(),
+                start: Some(Start::After { delay_ms }),
+                payload,
+                max_attempts: None,
+            },
+            6 => ReportOutcome::Defer {
+                delay_ms,
+                reason: "later".into(),
+                payload,
+            },
+            _ => ReportOutcome::Release { reason: "".into() },
+        }
+    }
+
+    fn reports(&mut self, from: &[LeaseToken]) -> Vec<Report> {
+        let count = self.below(8);
+        let token = |storm: &mut Self| {
+            storm
+                .pick(from)
+                .or_else(|| storm.pick(&storm.tokens.clone()))
+        };
+        let tokens: Vec<LeaseToken> = (0..count).filter_map(|_| token(self)).collect();
+        tokens
+            .into_iter()
+            .map(|token| report_with(token, self.outcome()))
+            .collect()
+    }
+
+    fn say(&mut self, who: usize) {
+        let Some(link) = self.workers[who].link else {
+            return;
+        };
+        let (held, sequence) = (self.workers[who].held.clone(), self.workers[who].sequence);
+        let message = match self.below(12) {
+            0..=4 => {
+                let from = if self.one_in(4) { Vec::new() } else { held };
+                FromWorker::Reports(self.reports(&from))
+            }
+            5..=7 => {
+                let recent = sequence.saturating_sub(20)..=sequence;
+                let buffered = recent.filter(|_| self.one_in(3)).collect();
+                FromWorker::Receipt {
+                    through: sequence.saturating_sub(self.below(4)) + self.below(2),
+                    buffered,
+                }
+            }
+            8 => FromWorker::Capacity(Capacity {
+                tasks_max: self.rng.random_range(0..5),
+                bytes_max: None,
+                draining: self.one_in(2),
+            }),
+            9 if self.one_in(3) => FromWorker::Goodbye,
+            _ => FromWorker::Pong,
+        };
+        self.give(Command::FromWorker { link, message });
+    }
+
+    /// Any task, or often one that is dead.
+    fn some_task(&mut self) -> TaskId {
+        let mut ids = self.tasks.clone();
+        if self.one_in(2) {
+            ids.retain(|id| {
+                let task = self.engine.ledger(id.shard()).unwrap().task(*id);
+                task.is_some_and(|task| matches!(task.state, State::Dead { .. }))
+            });
+        }
+        self.pick(&ids).unwrap_or(TaskId::MIN)
+    }
+
+    fn operate(&mut self) {
+        let queue = self.queue();
+        let id = self.some_task();
+        let call = match self.below(14) {
+            0 | 1 => Call::CancelTask {
+                id,
+                reason: "".into(),
+            },
+            2 => {
+                let timeouts = Timeouts {
+                    soft_ms: None,
+                    hard_ms: Some(HARD_MS_MIN),
+                };
+                Call::UpdateTask { id, timeouts }
+            }
+            3 | 4 => Call::RedriveTask {
+                id,
+                delay_ms: self.below(2) * 1000,
+            },
+            5..=7 => self.page(queue),
+            8 => Call::PauseQueue {
+                queue,
+                reason: "".into(),
+            },
+            9 | 10 => Call::ResumeQueue(queue),
+            11 => self.configure(queue),
+            12 => Call::WaitTask {
+                id,
+                timeout_ms: self.below(60_000),
+            },
+            _ => Call::DrainWorkers {
+                namespace: "default".into(),
+                workers: vec![format!("w{}", self.below(8)).into()],
+                reason: "".into(),
+                deadline_ms: None,
+            },
+        };
+        self.call(call);
+    }
+
+    /// A step of a bulk act or of a list, from wherever the step before stopped.
+    fn page(&mut self, queue: QueueName) -> Call {
+        let selection = Selection {
+            namespace: "default".into(),
+            queue: Some(queue).filter(|_| self.one_in(2)),
+            filter: Filter::default(),
+        };
+        let (after, count_max) = (self.cursor.take(), self.rng.random_range(1..4));
+        let delay_ms = self.below(2) * 500;
+        let acts = [
+            BulkAct::Count,
+            BulkAct::Discard,
+            BulkAct::Redrive {
+                delay_ms,
+                step_us: 1000,
+            },
+        ];
+        if self.one_in(3) {
+            let dead_only = self.one_in(2);
+            return Call::ListTasks(ListTasks {
+                selection,
+                after,
+                count_max,
+                dead_only,
+            });
+        }
+        let (act, died_before) = (self.pick(&acts).unwrap(), self.now.plus_ms(1));
+        Call::Bulk(Bulk {
+            act,
+            selection,
+            died_before,
+            after,
+            count_max,
+        })
+    }
+
+    fn configure(&mut self, queue: QueueName) -> Call {
+        let target = self.queue();
+        let policy = PolicyRef::Inline(plain_policy(self.rng.random_range(1..4)).into());
+        let change = QueueChange {
+            policy: Some(Some(policy).filter(|_| self.one_in(2))),
+            timeouts: None,
+            dead_letter_queue: Some(Some(target).filter(|_| !self.one_in(3))),
+        };
+        Call::ConfigureQueue { queue, change }
+    }
+
+    fn unary(&mut self) {
+        let tokens: Vec<_> = (0..2).map(|_| self.pick(&self.tokens.clone())).collect();
+        let reports = self.reports(&[]);
+        let queue = self.pick(&QUEUES).unwrap();
+        let call = match self.below(4) {
+            0 | 1 => Call::LeaseTasks(LeaseTasks {
+                worker: info("cron", &[queue], &[]),
+                count_max: self.rng.random_range(1..4),
+                wait_ms: self.below(3) * 4000,
+                ttl_ms: 10_000,
+            }),
+            2 => Call::ReportTasks(reports),
+            _ => Call::ExtendLeases {
+                tokens,
+                ttl_ms: 10_000,
+            },
+        };
+        self.call(call);
+        if self.one_in(4) {
+            let request = RequestId(self.next);
+            self.open.remove(&request);
+            self.give(Command::Hangup { request });
+        }
+    }
+
+    fn any(&mut self) {
+        let who = self.rng.random_range(0..4);
+        match self.below(100) {
+            0..=14 => {
+                let tasks = (0..self.rng.random_range(1..9))
+                    .map(|_| self.new_task())
+                    .collect();
+                self.call(Call::Enqueue(tasks));
+            }
+            15..=24 => {
+                let (slots, kinds) = (self.rng.random_range(0..12), self.rng.random_range(0..3));
+                self.hello(who, slots, &KINDS[..kinds]);
+            }
+            25..=26 => {
+                if let Some(link) = self.workers[who].link.take() {
+                    self.links.remove(&link);
+                    self.give(Command::LinkClosed { link });
+                }
+            }
+            27..=60 => self.say(who),
+            61..=69 => self.operate(),
+            70..=76 => self.unary(),
+            77..=85 => self.carry(),
+            86..=96 => {
+                let ms = [1, 10, 100, 500, 1000, 3000, 31_000][self.rng.random_range(0..7)];
+                self.pass(ms);
+            }
+            97 => {
+                self.now = self.now.plus_ms(40_000);
+                self.give(Command::Late { ms: 40_000 });
+                self.give(Command::Tick);
+            }
+            98 if self.one_in(3) => self.restart(),
+            99 if self.one_in(6) => {
+                self.give(Command::Shutdown);
+                assert!(self.open.is_empty(), "who waits is answered before the end");
+                self.restart();
+            }
+            _ => self.give(Command::Tick),
+        }
+        if self.one_in(2) {
+            self.ring();
+        }
+    }
+
+    fn carry(&mut self) {
+        if let Some(transfer) = self.on_the_way.pop_front() {
+            if self.one_in(5) {
+                self.give(Command::Transfer(transfer.clone()));
+            }
+            self.give(Command::Transfer(transfer));
+        }
+    }
+
+    /// The sky clears: one good worker for everything, until nothing is pending or leased.
+    fn clear_up(&mut self) {
+        self.restart();
+        for queue in QUEUES {
+            let queue = QueueName::new("default", queue).unwrap();
+            self.call(Call::ResumeQueue(queue));
+        }
+        self.workers = vec![Worker::default()];
+        for _ in 0..400 {
+            while !self.on_the_way.is_empty() {
+                self.carry();
+            }
+            if self.workers[0].link.is_none() {
+                self.next += 1;
+                let link = LinkId(self.next);
+                self.links.insert(link);
+                self.workers[0].link = Some(link);
+                let capacity = Capacity {
+                    tasks_max: 1000,
+                    ..Capacity::default()
+                };
+                let (worker, session) = (info("good", &QUEUES, &[]), None);
+                let hello = Hello {
+                    worker,
+                    session,
+                    held: Vec::new(),
+                    buffered: Vec::new(),
+                    capacity,
+                };
+                self.give(Command::Hello {
+                    link,
+                    hello: Box::new(hello),
+                });
+            }
+            let held = std::mem::take(&mut self.workers[0].held);
+            let reports: Vec<_> = held.iter().map(|t| report_with(*t, complete())).collect();
+            let link = self.workers[0].link.unwrap();
+            self.give(Command::FromWorker {
+                link,
+                message: FromWorker::Reports(reports),
+            });
+            if self.live() == 0 && self.on_the_way.is_empty() {
+                return;
+            }
+            self.pass(1000);
+        }
+        panic!("{} tasks never came to an end", self.live());
+    }
+
+    fn live(&self) -> usize {
+        let ledgers = (0..SHARDS).map(|shard| self.engine.ledger(ShardId(shard)).unwrap());
+        let tasks = ledgers.flat_map(|ledger| ledger.tasks_after(TaskId::MIN));
+        let over = |state: &State| matches!(state, State::Dead { .. } | State::Finished(_));
+        tasks.filter(|task| !over(&task.state)).count()
+    }
+}
+
+fn weather(seed: u64, steps: usize) {
+    let mut storm = Storm::new(seed);
+    for _ in 0..steps {
+        storm.any();
+    }
+    storm.check_indexes();
+    storm.pass(60_000);
+    assert!(storm.open.is_empty(), "no call waits longer than it may");
+    storm.clear_up();
+    storm.check_indexes();
+}
+
+#[test]
+fn whatever_happens_all_invariants_hold_and_every_task_comes_to_an_end() {
+    for seed in 0..SEEDS {
+        weather(seed, STEPS);
+    }
+}
