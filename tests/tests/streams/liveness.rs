@@ -76,7 +76,7 @@ async fn a_lease_that_is_not_listed_on_resume_never_arrived_and_is_released() {
 }
 
 #[tokio::test]
-async fn what_is_listed_on_resume_but_held_no_more_is_told_as_lost() {
+async fn what_a_worker_reported_itself_is_no_loss_when_it_comes_back_but_a_duplicate() {
     let harness = Harness::start().await;
     let mut worker = raw(&harness, "w", 1).await;
     enqueue(&harness).await;
@@ -86,6 +86,24 @@ async fn what_is_listed_on_resume_but_held_no_more_is_told_as_lost() {
     let second = worker.next_delivery().await;
     worker.round_trip().await;
     let mut back = worker.cut().resume(&[&first, &second]).await;
+    assert!(back.welcome.lost.is_empty());
+    let again = back.report_one(make::complete(&first)).await;
+    assert_eq!(again.status(), ReportStatus::Duplicate);
+    back.complete(&second).await;
+}
+
+#[tokio::test]
+async fn what_is_listed_on_resume_but_held_no_more_is_told_as_lost() {
+    let harness = Harness::start().await;
+    let mut worker = raw(&harness, "w", 1).await;
+    enqueue(&harness).await;
+    let first = worker.next_delivery().await;
+    worker.round_trip().await;
+    // Not listed once: released, and leased anew.
+    let mut back = worker.cut().resume(&[]).await;
+    let second = back.next_delivery().await;
+    back.round_trip().await;
+    let mut back = back.cut().resume(&[&first, &second]).await;
     assert_eq!(&back.welcome.lost[..], [&first.lease_token]);
     back.complete(&second).await;
 }

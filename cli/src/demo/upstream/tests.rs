@@ -1,3 +1,5 @@
+//! The upstream over loopback: each behaviour does what its name says, and every hit is counted.
+
 use super::*;
 
 /// One request over a real socket; the raw answer, or how the connection ended.
