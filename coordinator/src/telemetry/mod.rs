@@ -292,8 +292,9 @@ impl Telemetry {
             }
             NoticeKind::Redriven => meters.redriven.increment(1),
             NoticeKind::Ended => {
-                let state = notice.reason.as_deref().unwrap_or(OTHER);
-                meters.count(ENDED, "state", state, &self.recorder);
+                // In lower case, as the states of redrive_tasks.
+                let state = notice.reason.as_deref().unwrap_or(OTHER).to_lowercase();
+                meters.count(ENDED, "state", &state, &self.recorder);
             }
             NoticeKind::Leased | NoticeKind::Deferred | NoticeKind::CancelRequested => {}
         }

@@ -143,7 +143,7 @@ fn runs_are_counted_by_how_they_ended() {
     );
     has(
         &text,
-        &format!("redrive_tasks_ended_total{{{labels},state=\"SUCCEEDED\"}} 1"),
+        &format!("redrive_tasks_ended_total{{{labels},state=\"succeeded\"}} 1"),
     );
     has(
         &text,
