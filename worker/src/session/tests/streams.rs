@@ -34,6 +34,22 @@ fn a_result_is_kept_and_sent_again_until_it_is_acknowledged() {
 }
 
 #[test]
+fn a_returning_worker_says_which_of_its_leases_have_not_begun() {
+    let mut script = Script::welcomed(1, 2);
+    script.deliver(&[delivery(1, "a"), delivery(2, "b"), delivery(3, "c")]);
+    script.complete(1);
+    script.input(Input::Closed);
+    let hello = script.greet();
+    assert_eq!(hello.held, ["a", "b", "c"]);
+    let buffered: Vec<(&[u8], u64)> = hello
+        .buffered
+        .iter()
+        .map(|lease| (&lease.lease_token[..], lease.sequence))
+        .collect();
+    assert_eq!(buffered, [(&b"c"[..], 3)], "b has begun, a has a result");
+}
+
+#[test]
 fn work_is_stopped_when_the_coordinator_was_silent_for_too_long() {
     let mut script = Script::welcomed(2, 0);
     script.deliver(&[delivery(1, "a"), delivery(2, "b")]);
