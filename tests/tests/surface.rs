@@ -234,7 +234,7 @@ fn checked(text: &str) -> Vec<Sample<'_>> {
 }
 
 /// What the metrics count after the test below: name, labels, value.
-const COUNTED: [(&str, &str, f64); 18] = [
+const COUNTED: [(&str, &str, f64); 21] = [
     ("redrive_tasks_enqueued_total", "queue=mail", 3.0),
     (
         "redrive_attempts_total",
@@ -254,13 +254,16 @@ const COUNTED: [(&str, &str, f64); 18] = [
     ),
     (
         "redrive_tasks_ended_total",
-        "queue=mail state=SUCCEEDED",
+        "queue=mail state=succeeded",
         1.0,
     ),
     ("redrive_tasks", "queue=mail state=dead", 1.0),
     ("redrive_tasks", "queue=mail state=scheduled", 1.0),
     ("redrive_tasks", "queue=mail state=ready", 0.0),
     ("redrive_queue_paused", "queue=mail", 0.0),
+    ("redrive_queue_oldest_ready_seconds", "queue=mail", 0.0),
+    ("redrive_worker_slots", "state=used", 0.0),
+    ("redrive_leases_expired_total", "", 0.0),
     ("redrive_workers", "", 1.0),
     ("redrive_links", "", 1.0),
     ("redrive_memory_limit_bytes", "", 268_435_456.0),

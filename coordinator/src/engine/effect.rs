@@ -123,6 +123,8 @@ pub struct QueueView {
     pub queue: Queue,
     /// How many of its tasks stand where.
     pub counts: Counts,
+    /// How long the first of its ready tasks has been waiting; 0 where none is ready.
+    pub oldest_ready_ms: u64,
 }
 
 /// How many tasks stand where.
@@ -147,6 +149,10 @@ pub struct ServerFacts {
     pub now: Timestamp,
     /// Sessions with a stream.
     pub workers: u64,
+    /// Tasks that they hold.
+    pub slots_used: u64,
+    /// Tasks that they could hold besides.
+    pub slots_free: u64,
     /// Bytes accounted.
     pub memory_bytes: u64,
     /// Their limit.

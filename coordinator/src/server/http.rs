@@ -222,7 +222,11 @@ mod tests {
                     ..Counts::default()
                 };
                 Answer::Queues {
-                    queues: vec![QueueView { queue, counts }],
+                    queues: vec![QueueView {
+                        queue,
+                        counts,
+                        oldest_ready_ms: 1500,
+                    }],
                     more: after.is_none(),
                 }
             } else {

@@ -5,6 +5,8 @@
 //! Invariants: base units; counters, and only they, end in `_total`; no task ids in labels; at most
 //! [`QUEUES_LABELLED_MAX`] queues have series of their own, all others share one labelled "other".
 
+mod names;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,6 +18,7 @@ use metrics_exporter_prometheus::{
 use crate::engine::effect::{Counts, Notice, NoticeKind, QueueView, ServerFacts};
 use crate::engine::failure::FailureClass;
 use crate::engine::ids::QueueName;
+use names::*;
 
 /// Queues that have series of their own.
 pub const QUEUES_LABELLED_MAX: usize = 1000;
@@ -25,122 +28,8 @@ pub const NAMESPACES_SHOWN_MAX: usize = 1000;
 const VALUES_PER_QUEUE_MAX: usize = 64;
 /// What stands for everything that has no series of its own.
 const OTHER: &str = "other";
-
-const ENQUEUED: &str = "redrive_tasks_enqueued_total";
-const ATTEMPTS: &str = "redrive_attempts_total";
-const RETRIES: &str = "redrive_retries_scheduled_total";
-const DEAD_LETTERED: &str = "redrive_tasks_dead_lettered_total";
-const REDRIVEN: &str = "redrive_tasks_redriven_total";
-const ENDED: &str = "redrive_tasks_ended_total";
-const WAKEUPS: &str = "redrive_wakeups_total";
-const LATE_TURNS: &str = "redrive_late_turns_total";
-const INBOX_REFUSED: &str = "redrive_inbox_refused_total";
-const LINKS_CUT: &str = "redrive_links_cut_total";
-const TASKS: &str = "redrive_tasks";
-const QUEUE_PAUSED: &str = "redrive_queue_paused";
-const WORKERS: &str = "redrive_workers";
-const LINKS: &str = "redrive_links";
-const INBOX_DEPTH: &str = "redrive_inbox_depth";
-const MEMORY: &str = "redrive_memory_bytes";
-const MEMORY_LIMIT: &str = "redrive_memory_limit_bytes";
-const CLOCK_SKEW: &str = "redrive_clock_skew_seconds";
-const START_TIME: &str = "redrive_start_time_seconds";
-const BUILD_INFO: &str = "redrive_build_info";
-const QUEUE_WAIT: &str = "redrive_queue_wait_seconds";
-const ATTEMPT_DURATION: &str = "redrive_attempt_duration_seconds";
-const RETRY_DELAY: &str = "redrive_retry_delay_seconds";
-const TIMER_LAG: &str = "redrive_timer_lag_seconds";
-const TURN: &str = "redrive_turn_seconds";
-
-const COUNTERS: [(&str, &str); 10] = [
-    (ENQUEUED, "Tasks accepted, by queue."),
-    (ATTEMPTS, "Runs that ended, by queue and outcome."),
-    (
-        RETRIES,
-        "Retries scheduled, by queue and class of the failure.",
-    ),
-    (
-        DEAD_LETTERED,
-        "Tasks that became dead letters, by queue and reason.",
-    ),
-    (REDRIVEN, "Dead letters put back, by queue."),
-    (ENDED, "Tasks that ended, by queue and final state."),
-    (WAKEUPS, "Turns of the engine, by what began them."),
-    (
-        LATE_TURNS,
-        "Turns that came so late that silence was forgiven.",
-    ),
-    (
-        INBOX_REFUSED,
-        "Calls refused because too many commands waited.",
-    ),
-    (
-        LINKS_CUT,
-        "Worker streams cut because they read too slowly.",
-    ),
-];
-
-const GAUGES: [(&str, &str); 10] = [
-    (TASKS, "Tasks now, by queue and state."),
-    (QUEUE_PAUSED, "1 where the queue is paused, else 0."),
-    (WORKERS, "Workers connected by a stream."),
-    (LINKS, "Worker streams open."),
-    (
-        INBOX_DEPTH,
-        "Commands that waited when the last turn began.",
-    ),
-    (MEMORY, "Bytes that tasks take, as accounted."),
-    (
-        MEMORY_LIMIT,
-        "Limit of redrive_memory_bytes; enqueues are refused above 80 % of it.",
-    ),
-    (
-        CLOCK_SKEW,
-        "How far engine time is ahead of the wall clock.",
-    ),
-    (
-        START_TIME,
-        "When the coordinator started, in seconds since the Unix epoch.",
-    ),
-    (BUILD_INFO, "1, labelled with the version."),
-];
-
-/// Seconds; from a fast handler to a slow one.
-const DURATION_BUCKETS: [f64; 14] = [
-    0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0,
-];
-/// Seconds; from the first backoff to a day.
-const DELAY_BUCKETS: [f64; 12] = [
-    0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 3600.0, 14_400.0, 86_400.0,
-];
-/// Seconds; a turn takes microseconds, a timer should be on time to the millisecond.
-const TURN_BUCKETS: [f64; 12] = [
-    0.000_01, 0.000_05, 0.000_1, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0,
-];
-
-const HISTOGRAMS: [(&str, &str, &[f64]); 5] = [
-    (
-        QUEUE_WAIT,
-        "From being ready to being leased.",
-        &DURATION_BUCKETS,
-    ),
-    (
-        ATTEMPT_DURATION,
-        "From lease to report of one run.",
-        &DURATION_BUCKETS,
-    ),
-    (RETRY_DELAY, "The delays drawn for retries.", &DELAY_BUCKETS),
-    (
-        TIMER_LAG,
-        "How long after its deadline a timer was handled.",
-        &TURN_BUCKETS,
-    ),
-    (
-        TURN,
-        "How long a turn of the engine took, journal append included.",
-        &TURN_BUCKETS,
-    ),
-];
+/// The outcome of a run whose worker was lost.
+const CRASHED: &str = "crashed";
 
 static METADATA: Metadata<'static> = Metadata::new("redrive", Level::INFO, None);
 
@@ -165,6 +54,8 @@ pub struct Telemetry {
     pub(crate) late_turns: Counter,
     pub(crate) inbox_refused: Counter,
     pub(crate) links_cut: Counter,
+    leases_expired: Counter,
+    slots: [Gauge; 2],
 }
 
 #[derive(Default)]
@@ -182,6 +73,7 @@ struct QueueMeters {
     redriven: Counter,
     states: [Gauge; 5],
     paused: Gauge,
+    oldest_ready: Gauge,
     by_value: BTreeMap<(&'static str, Arc<str>), Counter>,
 }
 
@@ -210,6 +102,10 @@ impl Telemetry {
         let counter = |name| recorder.register_counter(&Key::from_name(name), &METADATA);
         let gauge = |name| recorder.register_gauge(&Key::from_name(name), &METADATA);
         let histogram = |name| recorder.register_histogram(&Key::from_name(name), &METADATA);
+        let slots = |state| {
+            let key = Key::from_parts(WORKER_SLOTS, vec![Label::new("state", state)]);
+            recorder.register_gauge(&key, &METADATA)
+        };
         let build = Key::from_parts(BUILD_INFO, vec![Label::new("version", version)]);
         recorder.register_gauge(&build, &METADATA).set(1.0);
         let queues = Queues {
@@ -232,6 +128,8 @@ impl Telemetry {
             late_turns: counter(LATE_TURNS),
             inbox_refused: counter(INBOX_REFUSED),
             links_cut: counter(LINKS_CUT),
+            leases_expired: counter(LEASES_EXPIRED),
+            slots: ["used", "free"].map(slots),
             queues: Mutex::new(queues),
             wakeups: Mutex::default(),
             recorder,
@@ -272,7 +170,11 @@ impl Telemetry {
         let mut queues = self.queues();
         let meters = queues.meters(&notice.queue, &self.recorder);
         if notice.run_ms.is_some() {
-            meters.count(ATTEMPTS, "outcome", &outcome(notice), &self.recorder);
+            let outcome = outcome(notice);
+            if outcome == CRASHED {
+                self.leases_expired.increment(1);
+            }
+            meters.count(ATTEMPTS, "outcome", &outcome, &self.recorder);
         }
         match notice.kind {
             NoticeKind::Enqueued => meters.enqueued.increment(1),
@@ -309,20 +211,25 @@ impl Telemetry {
     /// Shows how full queues are. Those without series of their own are added up.
     pub fn show_queues(&self, views: &[QueueView]) {
         let mut queues = self.queues();
-        let mut others: Option<(Counts, bool)> = None;
+        let mut others: Option<(Counts, bool, u64)> = None;
         for view in views {
             let paused = view.queue.paused.is_some();
             if queues.has_own(&view.queue.name) {
-                queues
-                    .meters(&view.queue.name, &self.recorder)
-                    .show(view.counts, paused);
+                queues.meters(&view.queue.name, &self.recorder).show(
+                    view.counts,
+                    paused,
+                    view.oldest_ready_ms,
+                );
             } else {
-                let (sum, any_paused) = others.unwrap_or_default();
-                others = Some((added(sum, view.counts), any_paused || paused));
+                let (sum, any_paused, oldest_ms) = others.unwrap_or_default();
+                let oldest_ms = oldest_ms.max(view.oldest_ready_ms);
+                others = Some((added(sum, view.counts), any_paused || paused, oldest_ms));
             }
         }
-        if let Some((sum, any_paused)) = others {
-            queues.other(&self.recorder).show(sum, any_paused);
+        if let Some((sum, any_paused, oldest_ms)) = others {
+            queues
+                .other(&self.recorder)
+                .show(sum, any_paused, oldest_ms);
         }
     }
 
@@ -332,6 +239,9 @@ impl Telemetry {
         self.memory.set(number(facts.memory_bytes));
         self.memory_limit.set(number(facts.memory_bytes_max));
         self.links.set(number(links_open as u64));
+        let [used, free] = &self.slots;
+        used.set(number(facts.slots_used));
+        free.set(number(facts.slots_free));
     }
 
     fn queues(&self) -> MutexGuard<'_, Queues> {
@@ -377,6 +287,7 @@ impl QueueMeters {
             vec![namespace, Label::new("queue", queue.to_owned())]
         };
         let counter = |name| recorder.register_counter(&Key::from_parts(name, labels()), &METADATA);
+        let gauge = |name| recorder.register_gauge(&Key::from_parts(name, labels()), &METADATA);
         let states = ["scheduled", "ready", "leased", "retrying", "dead"].map(|state| {
             let mut labels = labels();
             labels.push(Label::new("state", state));
@@ -388,7 +299,8 @@ impl QueueMeters {
             enqueued: counter(ENQUEUED),
             redriven: counter(REDRIVEN),
             states,
-            paused: recorder.register_gauge(&Key::from_parts(QUEUE_PAUSED, labels()), &METADATA),
+            paused: gauge(QUEUE_PAUSED),
+            oldest_ready: gauge(OLDEST_READY),
             by_value: BTreeMap::new(),
         }
     }
@@ -423,7 +335,7 @@ impl QueueMeters {
         counter.increment(1);
     }
 
-    fn show(&self, counts: Counts, paused: bool) {
+    fn show(&self, counts: Counts, paused: bool, oldest_ready_ms: u64) {
         let Counts {
             scheduled,
             ready,
@@ -439,6 +351,7 @@ impl QueueMeters {
             gauge.set(number(count));
         }
         self.paused.set(f64::from(u8::from(paused)));
+        self.oldest_ready.set(seconds(oldest_ready_ms));
     }
 }
 
@@ -446,7 +359,7 @@ impl QueueMeters {
 fn outcome(notice: &Notice) -> String {
     let lost = |class| class == FailureClass::WorkerLost;
     match (notice.kind, &notice.failure) {
-        (_, Some(failure)) if lost(failure.class) => "crashed".to_owned(),
+        (_, Some(failure)) if lost(failure.class) => CRASHED.to_owned(),
         (NoticeKind::Ended, None) => notice
             .reason
             .as_deref()

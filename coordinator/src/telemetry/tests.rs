@@ -25,6 +25,7 @@ fn view(namespace: &str, queue: &str, ready: u64) -> QueueView {
             ready,
             ..Counts::default()
         },
+        oldest_ready_ms: 2500 * ready.min(1),
     }
 }
 

@@ -232,10 +232,15 @@ pub(super) fn get_queue(step: &Step<'_>, name: &QueueName) -> Result<Answer, Rej
 
 fn view_of(step: &Step<'_>, shard: ShardId, queue: &Queue) -> QueueView {
     let index = step.agenda(shard).queue(&queue.name);
-    let counts = index.map_or_else(Counts::default, |index| index.counts());
+    let first = index.and_then(|index| index.first_ready(&[]));
+    let ready_since = first.and_then(|id| match step.task(id)?.state {
+        State::Pending { not_before } => Some(not_before),
+        State::Leased(_) | State::Dead { .. } | State::Finished(_) => None,
+    });
     QueueView {
         queue: queue.clone(),
-        counts,
+        counts: index.map_or_else(Counts::default, |index| index.counts()),
+        oldest_ready_ms: ready_since.map_or(0, |since| step.now().since_ms(since)),
     }
 }
 
@@ -302,9 +307,21 @@ pub(super) fn list_workers(step: &Step<'_>, namespace: &str, queue: Option<&Queu
 
 /// The engine's own facts.
 pub(super) fn server_facts(step: &Step<'_>) -> Answer {
+    let (mut slots_used, mut slots_free) = (0, 0);
+    for session in step
+        .sessions()
+        .iter()
+        .filter(|session| session.link.is_some())
+    {
+        let used = session.held.len() as u64;
+        slots_used += used;
+        slots_free += u64::from(session.capacity.tasks_max).saturating_sub(used);
+    }
     Answer::Server(ServerFacts {
         now: step.now(),
         workers: step.sessions().linked(),
+        slots_used,
+        slots_free,
         memory_bytes: step.bytes(),
         memory_bytes_max: step.config().memory_bytes_max,
     })
