@@ -115,7 +115,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 
     let mut server = JoinSet::new();
     let facts = inbox.facts().clone();
-    let served = server::serve(grpc, inbox.clone(), facts, server_stop.clone());
+    let (asked, metrics, stop) = (inbox.clone(), Arc::clone(&telemetry), server_stop.clone());
+    let served = server::serve(grpc, asked, facts, metrics, stop);
     server.spawn(async move { served.await.map_err(|error| error.to_string()) });
 
     let mut others = JoinSet::new();

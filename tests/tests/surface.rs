@@ -217,7 +217,11 @@ fn checked(text: &str) -> Vec<Sample<'_>> {
             name.ends_with("_total"),
             "{name} is a {kind}"
         );
-        assert!(name.starts_with("redrive_"), "{name}");
+        let prefixes = ["redrive_", "rpc_server_"];
+        assert!(
+            prefixes.iter().any(|prefix| name.starts_with(prefix)),
+            "{name}"
+        );
         let has_base_unit = !["_ms", "_millis", "_kb", "_mb", "_minutes"]
             .iter()
             .any(|unit| name.ends_with(unit));
@@ -234,7 +238,7 @@ fn checked(text: &str) -> Vec<Sample<'_>> {
 }
 
 /// What the metrics count after the test below: name, labels, value.
-const COUNTED: [(&str, &str, f64); 21] = [
+const COUNTED: [(&str, &str, f64); 23] = [
     ("redrive_tasks_enqueued_total", "queue=mail", 3.0),
     (
         "redrive_attempts_total",
@@ -272,6 +276,16 @@ const COUNTED: [(&str, &str, f64); 21] = [
     ("redrive_retry_delay_seconds_count", "", 1.0),
     ("redrive_inbox_refused_total", "", 0.0),
     ("redrive_links_cut_total", "", 0.0),
+    (
+        "rpc_server_call_duration_seconds_count",
+        "rpc_method=redrive.v1.TaskService/EnqueueTask rpc_status_code=OK",
+        3.0,
+    ),
+    (
+        "rpc_server_call_duration_seconds_count",
+        "rpc_method=redrive.v1.WorkerService/Work rpc_status_code=OK",
+        1.0,
+    ),
 ];
 
 #[tokio::test]

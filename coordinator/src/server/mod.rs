@@ -16,6 +16,7 @@ mod event_service;
 mod filter;
 pub mod http;
 mod listen;
+mod measure;
 mod pack;
 mod queue_service;
 mod retry_policy_service;
@@ -44,12 +45,14 @@ use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
+use tonic_reflection::server::Error as ReflectionError;
 
 pub use listen::CONNECTIONS_MAX;
 pub use retry_policy_service::RetryPolicies;
 
 use crate::engine::limits::MESSAGE_BYTES_MAX;
 use crate::shell::inbox::{Facts, Inbox};
+use crate::telemetry::Telemetry;
 use edge::Edge;
 use listen::Connections;
 
@@ -77,7 +80,7 @@ const ERROR_RESETS_MAX: usize = 1024;
 pub enum ServeError {
     /// The descriptors that this program was built with cannot be read.
     #[error("gRPC reflection cannot be set up: {0}")]
-    Reflection(#[from] tonic_reflection::server::Error),
+    Reflection(#[from] ReflectionError),
     /// The transport failed.
     #[error("the gRPC server failed: {0}")]
     Transport(#[from] tonic::transport::Error),
@@ -86,7 +89,8 @@ pub enum ServeError {
 /// Serves every service of `redrive.v1`, health (v1) and reflection (v1 and v1alpha) until
 /// `shutdown` is cancelled and all connections have ended. From the cancelling on health is
 /// NOT_SERVING, nothing new is accepted, and streams end: worker streams by the engine's word, all
-/// others from here. Dropping the future cuts off whoever is still connected.
+/// others from here. Dropping the future cuts off whoever is still connected. Every call is measured
+/// in `telemetry`.
 ///
 /// # Errors
 /// Where the server cannot be set up. Trouble with one connection is that connection's alone.
@@ -94,6 +98,7 @@ pub async fn serve(
     listener: TcpListener,
     inbox: Inbox,
     facts: Facts,
+    telemetry: Arc<Telemetry>,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
     let readers = TaskTracker::new();
@@ -103,6 +108,7 @@ pub async fn serve(
         facts: Arc::new(facts),
     };
     let routes = routes(edge, &shutdown, &readers, &health).await?;
+    let routes = measure::measured(routes, telemetry).map_err(ReflectionError::from)?;
     let connections = Connections::new(CONNECTIONS_MAX);
     let _cut = connections.cut.clone().drop_guard();
     let incoming = connections.accept(listener);

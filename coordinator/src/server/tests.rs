@@ -52,7 +52,9 @@ async fn start() -> Running {
     let shutdown = CancellationToken::new();
     let edge = engine.edge();
     let facts = edge.inbox.facts().clone();
-    let served = tokio::spawn(serve(listener, edge.inbox, facts, shutdown.clone()));
+    let telemetry = Arc::clone(&engine.desk.telemetry);
+    let served = serve(listener, edge.inbox, facts, telemetry, shutdown.clone());
+    let served = tokio::spawn(served);
     let channel = Channel::from_shared(address)
         .unwrap()
         .connect()

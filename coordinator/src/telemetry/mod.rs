@@ -9,6 +9,7 @@ mod names;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{
@@ -27,7 +28,7 @@ pub const NAMESPACES_SHOWN_MAX: usize = 1000;
 /// Outcomes and reasons that a queue has series of their own for, in all its counters together.
 const VALUES_PER_QUEUE_MAX: usize = 64;
 /// What stands for everything that has no series of its own.
-const OTHER: &str = "other";
+pub(crate) const OTHER: &str = "other";
 /// The outcome of a run whose worker was lost.
 const CRASHED: &str = "crashed";
 
@@ -157,6 +158,18 @@ impl Telemetry {
             self.recorder.register_counter(&key, &METADATA)
         });
         counter.increment(1);
+    }
+
+    /// Counts a gRPC call: its method, one of a bounded number, its status, and how long it took.
+    pub(crate) fn called(&self, method: Arc<str>, status: &'static str, took: Duration) {
+        let labels = vec![
+            Label::new("rpc_method", method),
+            Label::new("rpc_status_code", status),
+        ];
+        let key = Key::from_parts(CALL_DURATION, labels);
+        self.recorder
+            .register_histogram(&key, &METADATA)
+            .record(took);
     }
 
     /// Counts something that happened to a task.

@@ -30,6 +30,8 @@ pub(super) const ATTEMPT_DURATION: &str = "redrive_attempt_duration_seconds";
 pub(super) const RETRY_DELAY: &str = "redrive_retry_delay_seconds";
 pub(super) const TIMER_LAG: &str = "redrive_timer_lag_seconds";
 pub(super) const TURN: &str = "redrive_turn_seconds";
+/// OpenTelemetry's `rpc.server.call.duration`, so that its dashboards fit.
+pub(super) const CALL_DURATION: &str = "rpc_server_call_duration_seconds";
 
 pub(super) const COUNTERS: [(&str, &str); 11] = [
     (ENQUEUED, "Tasks accepted, by queue."),
@@ -109,7 +111,19 @@ pub(super) const TURN_BUCKETS: [f64; 12] = [
     0.000_01, 0.000_05, 0.000_1, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0,
 ];
 
-pub(super) const HISTOGRAMS: [(&str, &str, &[f64]); 5] = [
+/// Seconds; from a small call to the longest wait that a call may ask for.
+pub(super) const CALL_BUCKETS: [f64; 13] = [
+    0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 10.0, 60.0,
+];
+
+pub(super) const HISTOGRAMS: [(&str, &str, &[f64]); 6] = [
+    (
+        CALL_DURATION,
+        "From a gRPC request to its answer's headers, by method and status. A streamed answer \
+         counts when it begins, and as OK whatever ends it; a call left or out of time before its \
+         answer began counts as CANCELLED.",
+        &CALL_BUCKETS,
+    ),
     (
         QUEUE_WAIT,
         "From being ready to being leased.",
