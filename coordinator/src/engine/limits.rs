@@ -65,7 +65,7 @@ pub const HARD_TIMEOUT_MARGIN_MS: u64 = 10_000;
 pub const WORKER_QUEUES_MAX: usize = 64;
 /// Weight of a queue among those that a worker serves.
 pub const QUEUE_WEIGHT_MAX: u32 = 1000;
-/// Kinds that a worker names, and kinds of ready tasks in one queue.
+/// Kinds that a worker names, and kinds of pending tasks in one queue.
 pub const KINDS_MAX: usize = 1024;
 /// Tasks that one session holds.
 pub const CAPACITY_MAX: u32 = 10_000;

@@ -15,7 +15,7 @@ use super::convert::{At, field};
 use super::edge::{Edge, confused};
 use super::status::{Refused, answer};
 use super::worker_stream::{self, WorkStream};
-use crate::engine::command::{Call, Report, ReportContent, ReportOutcome};
+use crate::engine::command::Call;
 use crate::engine::effect::Answer;
 use crate::engine::ids::LeaseToken;
 use crate::engine::limits;
@@ -40,45 +40,9 @@ impl Workers {
         let Answer::Leased(leased) = self.edge.ask(call).await? else {
             return Err(confused("leases"));
         };
-        let mut deliveries: Vec<pb::Delivery> = Vec::with_capacity(leased.len());
-        let mut excess = Vec::new();
-        let mut bytes = 0;
-        for delivery in leased {
-            let token = delivery.token;
-            let delivery = delivery_view(delivery);
-            bytes += delivery.encoded_len() + ELEMENT_BYTES_MAX;
-            if deliveries.is_empty() || bytes <= limits::MESSAGE_BYTES_MAX {
-                deliveries.push(delivery);
-            } else {
-                excess.push(token);
-            }
-        }
-        if !excess.is_empty() {
-            self.give_back(excess).await;
-        }
+        // The engine bounds what one answer takes, so that it fits a message.
+        let deliveries = leased.into_iter().map(delivery_view).collect();
         Ok(pb::LeaseTasksResponse { deliveries })
-    }
-
-    /// Releases leases that the answer has no room for: nobody will ever report them.
-    async fn give_back(&self, tokens: Vec<LeaseToken>) {
-        let count = tokens.len();
-        let release = |token: LeaseToken| Report {
-            raw_token: bytes::Bytes::copy_from_slice(&token.to_bytes()),
-            content: Ok(ReportContent {
-                token,
-                outcome: ReportOutcome::Release {
-                    reason: "the answer had no room for it".into(),
-                },
-                checkpoint: None,
-            }),
-        };
-        let reports = tokens.into_iter().map(release).collect();
-        match self.edge.ask(Call::ReportTasks(reports)).await {
-            Ok(_acks) => tracing::debug!(count, "leases that do not fit an answer were released"),
-            Err(error) => {
-                tracing::warn!(count, %error, "leases that do not fit an answer will lapse");
-            }
-        }
     }
 
     async fn report(
@@ -226,10 +190,7 @@ impl WorkerService for Workers {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use super::*;
-    use crate::engine::effect::{ReportAck, ReportStatus};
     use crate::server::convert::delivery::tests::sample;
     use crate::server::testing::Engine;
 
@@ -239,51 +200,6 @@ mod tests {
             edge: engine.edge(),
             shutdown,
             readers,
-        }
-    }
-
-    #[tokio::test]
-    async fn leases_that_do_not_fit_the_answer_are_given_back_at_once() {
-        let released = Arc::new(Mutex::new(Vec::new()));
-        let seen = Arc::clone(&released);
-        let engine = Engine::answering(move |call| {
-            if let Call::ReportTasks(reports) = call {
-                let ack = |report: &Report| ReportAck {
-                    raw_token: report.raw_token.clone(),
-                    status: ReportStatus::Recorded,
-                    state: None,
-                    next_attempt_at: None,
-                };
-                let acks = reports.iter().map(ack).collect();
-                seen.lock().unwrap().extend(reports);
-                return Ok(Answer::Acks(acks));
-            }
-            assert!(matches!(call, Call::LeaseTasks(_)), "{call:?}");
-            let leased = (1..=6).map(|task| sample(task, limits::PAYLOAD_BYTES_MAX));
-            Ok(Answer::Leased(leased.collect()))
-        });
-        let queue = pb::QueueSubscription {
-            queue: "mail".into(),
-            weight: 0,
-        };
-        let worker = pb::WorkerInfo {
-            worker_id: "w".into(),
-            queues: vec![queue],
-            ..Default::default()
-        };
-        let request = pb::LeaseTasksRequest {
-            worker: Some(worker),
-            tasks_max: 6,
-            ..Default::default()
-        };
-        let answered = workers(&engine).lease(request).await.unwrap();
-        assert!(answered.encoded_len() <= limits::MESSAGE_BYTES_MAX);
-        assert_eq!(answered.deliveries.len(), 3);
-        let released = released.lock().unwrap();
-        assert_eq!(released.len(), 3);
-        for report in released.iter() {
-            let content = report.content.as_ref().unwrap();
-            assert!(matches!(content.outcome, ReportOutcome::Release { .. }));
         }
     }
 

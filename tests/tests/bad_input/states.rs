@@ -245,7 +245,7 @@ async fn a_limit_that_is_reached_is_named_with_its_number() {
     let Some(pb::enqueue_result::Result::Refusal(refusal)) = &last.result else {
         panic!("{last:?}");
     };
-    expected(&["kinds of ready tasks", "1024"]).check("kinds", refusal);
+    expected(&["kinds of pending tasks", "1024"]).check("kinds", refusal);
     assert!(refusal.retry_after.is_some(), "when workers have caught up");
 
     let lease = |tasks_max| pb::LeaseTasksRequest {

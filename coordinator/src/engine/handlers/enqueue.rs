@@ -36,7 +36,7 @@ fn enqueue(step: &mut Step<'_>, new: NewTask) -> Result<TaskId, Rejection> {
     if index.is_some_and(|index| !index.has_room_for_kind(&new.kind, limits::KINDS_MAX)) {
         let limit = limits::KINDS_MAX as u64;
         return Err(Rejection::LimitReached {
-            what: "kinds of ready tasks in the queue",
+            what: "kinds of pending tasks in the queue",
             limit,
         });
     }
