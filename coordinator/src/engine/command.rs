@@ -55,13 +55,60 @@ pub enum Command {
     },
     /// Time has passed: do what is due.
     Tick,
+    /// The journal begins a segment with the records of this turn. Comes first in it.
+    OpenSegment,
+    /// The journal has no room for what grows, or has room again.
+    DiskFull(bool),
     /// The process is going down: grant nothing more, and tell workers to reconnect.
     Shutdown,
+}
+
+/// Which entities of a shard to record again. At most `limits::REFRESH_ENTITIES_MAX` are.
+#[derive(Clone, Debug)]
+pub struct Refresh {
+    /// Of which shard.
+    pub shard: ShardId,
+    /// Those whose latest full record is older than this event of the shard.
+    pub below: u64,
+    /// Which.
+    pub which: RefreshWhich,
+}
+
+/// Which entities to record again.
+#[derive(Clone, Debug)]
+pub enum RefreshWhich {
+    /// These, where they are still there.
+    Entities(Vec<Entity>),
+    /// The queues after this one, by name; those too whose totals have moved since. Tasks come
+    /// first: an image of a queue counts what happened to tasks that a partial log does not know.
+    QueuesAfter(Option<QueueName>),
+}
+
+/// An entity that a full record of the journal speaks of; queues are not among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Entity {
+    /// A task.
+    Task(TaskId),
+    /// A transfer that may not be confirmed yet.
+    Transfer {
+        /// To which shard.
+        target: ShardId,
+        /// Its number.
+        number: u64,
+    },
 }
 
 /// A call.
 #[derive(Clone, Debug)]
 pub enum Call {
+    /// Record entities again whose latest full record lies below a place of the journal, for its
+    /// cleaning. Answer::Refreshed.
+    Refresh(Refresh),
+    /// Everything that lives was recorded at or above this segment. Answer::Done.
+    SegmentsCleaned {
+        /// The oldest segment that is still needed.
+        below: u64,
+    },
     /// Accept tasks, each by itself. Answer::Enqueued.
     Enqueue(Vec<NewTask>),
     /// Answer::Task.

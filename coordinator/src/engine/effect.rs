@@ -95,6 +95,17 @@ pub enum Answer {
     },
     /// The engine's own facts.
     Server(ServerFacts),
+    /// What was recorded again for the cleaning of the journal.
+    Refreshed {
+        /// How many entities.
+        images: usize,
+        /// Where to go on, where there are more queues.
+        next: Option<QueueName>,
+        /// About what images of all that lives would take. Bytes.
+        live_bytes: u64,
+    },
+    /// It is done.
+    Done,
 }
 
 /// A task and what is computed of it at an instant.

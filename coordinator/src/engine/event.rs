@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::failure::Failure;
 use super::ids::{Fence, QueueName, ShardId, TaskId, Timestamp};
 use super::ledger::history::RunRecord;
-use super::ledger::queue::{Pause, QueueSettings};
+use super::ledger::queue::{Pause, Queue, QueueSettings};
 use super::ledger::task::{Holder, Outcome, Payload, Task, Timeouts};
 use super::retry::{Budget, DeadReason};
 
@@ -159,12 +159,15 @@ pub enum Event {
         /// Which.
         ids: Vec<TaskId>,
     },
-    /// Everything that had expired by then was removed, at most so many, the earliest first.
+    /// Every finished task up to this place, in the order of (end, id), was removed.
+    ///
+    /// A place and not a number, so that each task is judged by itself: a log that was cleaned
+    /// lacks some of those that were removed, and must not remove others in their stead.
     ExpiredThrough {
-        /// By then.
+        /// When the last of them had ended.
         at: Timestamp,
-        /// At most so many.
-        count_max: u32,
+        /// The last of them.
+        last: TaskId,
     },
     /// A task is on its way to another queue.
     TransferSent {
@@ -191,6 +194,51 @@ pub enum Event {
         /// Up to which number.
         through: u64,
     },
+    /// A segment of the journal begins here: what a log that begins with it has to know of the
+    /// shard besides its entities. Changes nothing where the shard is known.
+    SegmentOpened {
+        /// That.
+        shard: Box<ShardImage>,
+    },
+    /// A task as it stands, recorded again so that older records of it may go (rule 1).
+    TaskImage {
+        /// The task, whole.
+        task: Box<Task>,
+    },
+    /// A queue as it stands, recorded again.
+    QueueImage {
+        /// The queue, whole, its totals included.
+        queue: Box<Queue>,
+    },
+    /// A transfer that is not confirmed yet, recorded again.
+    TransferImage {
+        /// To which shard.
+        target: ShardId,
+        /// Its number.
+        number: u64,
+        /// The task as it shall be created there.
+        task: Box<Task>,
+    },
+    /// Everything that lives was recorded at or above this segment of the journal: older ones may
+    /// go. Recorded in shard 0, for all. A log that begins with a later segment than the first is
+    /// whole from here on: before, it may speak of entities whose records are gone.
+    SegmentsCleaned {
+        /// The oldest segment that is still needed.
+        below: u64,
+    },
+}
+
+/// A shard without its entities: sequences, watermarks, clock.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShardImage {
+    /// The epoch that is running.
+    pub epoch: u64,
+    /// The newest instant that an event has named.
+    pub newest: Timestamp,
+    /// For each shard that transfers were sent to: the number of the latest.
+    pub sent_through: Vec<(ShardId, u64)>,
+    /// For each shard that transfers came from: the number of the latest.
+    pub received_through: Vec<(ShardId, u64)>,
 }
 
 /// What a run that ended leaves behind besides its record.

@@ -74,6 +74,8 @@ impl TaskId {
 
     /// The smallest id of all, where scans begin.
     pub const MIN: Self = Self(0);
+    /// The largest id of all, where scans end.
+    pub const MAX: Self = Self(u128::MAX);
 
     const fn checked(raw: u128) -> Option<Self> {
         let version = (raw >> 76) & 0xf;

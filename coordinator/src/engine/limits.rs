@@ -123,6 +123,10 @@ pub const FILTER_CLAUSES_MAX: usize = 16;
 pub const TRANSFERS_UNCONFIRMED_MAX: usize = 256;
 /// Workers of one list.
 pub const WORKERS_LISTED_MAX: usize = 10_000;
+/// Entities that one command records again.
+pub const REFRESH_ENTITIES_MAX: usize = 256;
+/// Bytes of payloads that the events of a turn may take before it takes no further command.
+pub const TURN_BYTES_MAX: u64 = 1024 * 1024;
 /// Events that watchers can go back to.
 pub const EVENTS_REMEMBERED_MAX: usize = 65_536;
 

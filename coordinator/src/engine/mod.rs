@@ -31,7 +31,7 @@ use std::sync::Arc;
 use command::Command;
 use event::Recorded;
 use ids::{ShardId, Timestamp};
-use ledger::Ledger;
+use ledger::{Ledger, ReplayError};
 use retry::Policy;
 pub use step::Turn;
 use step::{Core, Step};
@@ -131,7 +131,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine that knows nothing yet. Replay its journal, then [`Engine::begin_epoch`].
+    /// An engine that knows nothing yet. Replay its journal ([`Engine::begin_replay`],
+    /// [`Engine::replay`], [`Engine::end_replay`]), then [`Engine::begin_epoch`].
     ///
     /// # Panics
     /// Where there is no shard, or more than an id can name.
@@ -150,13 +151,31 @@ impl Engine {
         }
     }
 
-    /// Makes an event of the journal a fact; nothing else happens.
-    pub fn replay(&mut self, recorded: &Recorded) {
-        self.core.replay(recorded);
+    /// The log to be replayed begins with this segment; a later one than 1 means that earlier ones
+    /// were cleaned.
+    pub fn begin_replay(&mut self, first_segment: u64) {
+        self.core.begin_replay(first_segment);
     }
 
-    /// Begins a run of the coordinator: a new epoch in every shard, at least `epoch`; sessions that
-    /// hold leases of earlier runs get the grace to come back; transfers under way are sent again.
+    /// Makes an event of the journal a fact; nothing else happens.
+    ///
+    /// # Errors
+    /// Where it does not follow from what was replayed before: the journal lacks something.
+    pub fn replay(&mut self, recorded: &Recorded) -> Result<(), ReplayError> {
+        self.core.replay(recorded)
+    }
+
+    /// The whole log was replayed.
+    ///
+    /// # Errors
+    /// Where segments are missing at its beginning that nobody cleaned.
+    pub const fn end_replay(&self) -> Result<(), ReplayError> {
+        self.core.end_replay()
+    }
+
+    /// Begins a run of the coordinator, and with it a segment of the journal: a new epoch in every
+    /// shard, at least `epoch`; sessions that hold leases of earlier runs get the grace to come
+    /// back; transfers under way are sent again.
     pub fn begin_epoch(&mut self, now: Timestamp, epoch: u64, turn: &mut Turn) {
         let mut step = Step::new(&mut self.core, now, turn);
         handlers::epoch::begin(&mut step, epoch);

@@ -82,7 +82,12 @@ pub(super) fn of(
         | Event::ExpiredThrough { .. }
         | Event::TransferSent { .. }
         | Event::TransferReceived { .. }
-        | Event::TransferConfirmed { .. } => {}
+        | Event::TransferConfirmed { .. }
+        | Event::SegmentOpened { .. }
+        | Event::TaskImage { .. }
+        | Event::QueueImage { .. }
+        | Event::TransferImage { .. }
+        | Event::SegmentsCleaned { .. } => {}
     }
     Some(notice)
 }
@@ -112,7 +117,12 @@ fn kind_of(event: &Event) -> Option<(super::ids::TaskId, NoticeKind)> {
         | Event::TasksForgotten { .. }
         | Event::ExpiredThrough { .. }
         | Event::TransferSent { .. }
-        | Event::TransferConfirmed { .. } => None,
+        | Event::TransferConfirmed { .. }
+        | Event::SegmentOpened { .. }
+        | Event::TaskImage { .. }
+        | Event::QueueImage { .. }
+        | Event::TransferImage { .. }
+        | Event::SegmentsCleaned { .. } => None,
     }
 }
 
@@ -134,6 +144,11 @@ fn run_of(event: &Event) -> Option<&RunRecord> {
         | Event::ExpiredThrough { .. }
         | Event::TransferSent { .. }
         | Event::TransferReceived { .. }
-        | Event::TransferConfirmed { .. } => None,
+        | Event::TransferConfirmed { .. }
+        | Event::SegmentOpened { .. }
+        | Event::TaskImage { .. }
+        | Event::QueueImage { .. }
+        | Event::TransferImage { .. }
+        | Event::SegmentsCleaned { .. } => None,
     }
 }

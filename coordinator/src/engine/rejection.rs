@@ -43,6 +43,12 @@ pub enum Rejection {
         /// What there is.
         limit_bytes: u64,
     },
+    /// The journal's disk is full.
+    #[error(
+        "the journal's disk is full: nothing that grows is accepted until there is room; reports and \
+         cancels are; make room in the data directory's file system"
+    )]
+    DiskFull,
     /// A named limit is reached.
     #[error("{what} reached the limit of {limit}")]
     LimitReached {

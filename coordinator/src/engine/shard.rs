@@ -6,7 +6,7 @@
 use super::agenda::Agenda;
 use super::event::{Event, Recorded};
 use super::ids::{ShardId, TaskId, Timestamp};
-use super::ledger::Ledger;
+use super::ledger::{Ledger, ReplayProblem};
 
 /// One shard.
 #[derive(Debug)]
@@ -62,8 +62,13 @@ impl Shard {
     }
 
     /// Makes an event of the journal a fact; the agenda is rebuilt when all are.
-    pub(super) fn replay(&mut self, seq: u64, event: &Event) {
-        self.ledger.apply(seq, event);
+    pub(super) fn replay(&mut self, seq: u64, event: &Event) -> Result<(), ReplayProblem> {
+        self.ledger.replay(seq, event)
+    }
+
+    /// Says whether what is replayed may speak of entities whose records were cleaned away.
+    pub(super) const fn replay_partial(&mut self, partial: bool) {
+        self.ledger.replay_partial(partial);
     }
 
     /// Makes the agenda anew from the ledger.
@@ -92,7 +97,10 @@ impl Shard {
     fn leaving(&self, event: &Event) -> Vec<TaskId> {
         match event {
             Event::TasksForgotten { ids } => ids.clone(),
-            Event::ExpiredThrough { at, count_max } => self.ledger.expiring(*at, *count_max),
+            Event::ExpiredThrough { at, last } => {
+                let places = self.ledger.finished_through((*at, *last));
+                places.map(|(_, id)| id).collect()
+            }
             Event::LeaseGranted { id, .. }
             | Event::RetryScheduled { id, .. }
             | Event::TaskDied { id, .. }
@@ -108,7 +116,12 @@ impl Shard {
             | Event::TimeoutsChanged { .. }
             | Event::TransferSent { .. }
             | Event::TransferReceived { .. }
-            | Event::TransferConfirmed { .. } => Vec::new(),
+            | Event::TransferConfirmed { .. }
+            | Event::SegmentOpened { .. }
+            | Event::TaskImage { .. }
+            | Event::QueueImage { .. }
+            | Event::TransferImage { .. }
+            | Event::SegmentsCleaned { .. } => Vec::new(),
         }
     }
 }
@@ -132,6 +145,11 @@ fn arriving(event: &Event) -> Option<TaskId> {
         | Event::TasksForgotten { .. }
         | Event::ExpiredThrough { .. }
         | Event::TransferSent { .. }
-        | Event::TransferConfirmed { .. } => None,
+        | Event::TransferConfirmed { .. }
+        | Event::SegmentOpened { .. }
+        | Event::TaskImage { .. }
+        | Event::QueueImage { .. }
+        | Event::TransferImage { .. }
+        | Event::SegmentsCleaned { .. } => None,
     }
 }

@@ -16,8 +16,8 @@ use super::clocks::Clocks;
 use super::effect::{Answer, CancelReason, Effect, ToWorker};
 use super::event::{Event, Recorded};
 use super::ids::{LeaseToken, LinkId, QueueName, RequestId, SessionId, ShardId, TaskId, Timestamp};
-use super::ledger::Ledger;
 use super::ledger::task::Task;
+use super::ledger::{Ledger, ReplayError};
 use super::notice;
 use super::rejection::Rejection;
 use super::sessions::{Member, Sessions};
@@ -53,6 +53,9 @@ pub(super) struct Core {
     rng: StdRng,
     now: Timestamp,
     shutting_down: bool,
+    disk_full: bool,
+    replayed_from: u64,
+    partial: bool,
 }
 
 impl Core {
@@ -79,6 +82,9 @@ impl Core {
             crowded_queues: BTreeSet::new(),
             now: Timestamp(0),
             shutting_down: false,
+            disk_full: false,
+            replayed_from: 1,
+            partial: false,
         }
     }
 
@@ -86,9 +92,44 @@ impl Core {
         &self.shards
     }
 
-    pub(super) fn replay(&mut self, recorded: &Recorded) {
-        let shard = &mut self.shards[usize::from(recorded.shard.0)];
-        shard.replay(recorded.seq, &recorded.event);
+    /// The log to be replayed begins with this segment.
+    pub(super) fn begin_replay(&mut self, first_segment: u64) {
+        self.replayed_from = first_segment;
+        self.replay_partial(first_segment > 1);
+    }
+
+    pub(super) fn replay(&mut self, recorded: &Recorded) -> Result<(), ReplayError> {
+        let Recorded { shard, seq, event } = recorded;
+        let (shard, seq, shards) = (*shard, *seq, self.shards.len());
+        let Some(owner) = self.shards.get_mut(usize::from(shard.0)) else {
+            return Err(ReplayError::NoSuchShard { shard, seq, shards });
+        };
+        let replayed = owner.replay(seq, event);
+        replayed.map_err(|problem| ReplayError::Event {
+            shard,
+            seq,
+            problem,
+        })?;
+        if matches!(event, Event::SegmentsCleaned { below } if *below >= self.replayed_from) {
+            self.replay_partial(false);
+        }
+        Ok(())
+    }
+
+    /// All was replayed.
+    pub(super) const fn end_replay(&self) -> Result<(), ReplayError> {
+        if self.partial {
+            let first_segment = self.replayed_from;
+            return Err(ReplayError::NotWhole { first_segment });
+        }
+        Ok(())
+    }
+
+    fn replay_partial(&mut self, partial: bool) {
+        self.partial = partial;
+        for shard in &mut self.shards {
+            shard.replay_partial(partial);
+        }
     }
 
     pub(super) const fn sessions(&self) -> &Sessions {
@@ -136,6 +177,15 @@ impl<'a> Step<'a> {
 
     pub(super) const fn shut_down(&mut self) {
         self.core.shutting_down = true;
+    }
+
+    /// Whether only what shrinks is accepted, because the disk is full.
+    pub(super) const fn disk_full(&self) -> bool {
+        self.core.disk_full
+    }
+
+    pub(super) const fn set_disk_full(&mut self, full: bool) {
+        self.core.disk_full = full;
     }
 
     pub(super) fn ledger(&self, shard: ShardId) -> &Ledger {

@@ -215,7 +215,7 @@ mod tests {
             };
             let answer = if let Call::ListQueues { after, .. } = call {
                 let name = if after.is_none() { "mail" } else { "reports" };
-                let queue = Queue::new(QueueName::new("default", name).unwrap());
+                let queue = Queue::new(QueueName::new("default", name).unwrap(), 0);
                 let counts = Counts {
                     ready: 7,
                     dead: 2,

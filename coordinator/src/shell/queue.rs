@@ -170,6 +170,8 @@ mod tests {
                 | Command::Transfer(_)
                 | Command::Late { .. }
                 | Command::Tick
+                | Command::OpenSegment
+                | Command::DiskFull(_)
                 | Command::Shutdown => panic!("not sent here: {command:?}"),
             })
             .collect()

@@ -18,7 +18,7 @@ fn has(text: &str, line: &str) {
 }
 
 fn view(namespace: &str, queue: &str, ready: u64) -> QueueView {
-    let queue = Queue::new(QueueName::new(namespace, queue).unwrap());
+    let queue = Queue::new(QueueName::new(namespace, queue).unwrap(), 0);
     QueueView {
         queue,
         counts: Counts {

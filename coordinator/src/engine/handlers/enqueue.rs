@@ -18,6 +18,9 @@ pub(super) fn handle(step: &mut Step<'_>, tasks: Vec<NewTask>) -> Result<Answer,
     if step.shutting_down() {
         return Err(Rejection::ShuttingDown);
     }
+    if step.disk_full() {
+        return Err(Rejection::DiskFull);
+    }
     let results = tasks.into_iter().map(|task| enqueue(step, task)).collect();
     Ok(Answer::Enqueued(results))
 }
@@ -123,5 +126,6 @@ fn make(step: &Step<'_>, shard: ShardId, id: TaskId, new: NewTask) -> Task {
         timeouts: new.timeouts,
         policy: new.policy,
         side,
+        recorded_at: 0,
     }
 }

@@ -17,6 +17,7 @@ use crate::engine::step::Step;
 pub(in crate::engine) fn begin(step: &mut Step<'_>, epoch: u64) {
     let now = step.now();
     step.rebuild_agendas();
+    super::journal::open_segment(step);
     for shard in step.shard_ids() {
         let epoch = epoch.max(step.ledger(shard).epoch() + 1);
         step.record(shard, Event::EpochStarted { epoch, at: now });

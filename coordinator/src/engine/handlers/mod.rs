@@ -9,6 +9,7 @@ mod dispatch;
 mod end_run;
 mod enqueue;
 pub(super) mod epoch;
+mod journal;
 mod lease;
 mod query;
 mod queue;
@@ -41,6 +42,8 @@ pub(super) fn handle(step: &mut Step<'_>, command: Command) {
         Command::Transfer(transfer) => transfer::handle(step, transfer),
         Command::Late { ms } => tick::late(step, ms),
         Command::Tick => tick::handle(step),
+        Command::OpenSegment => journal::open_segment(step),
+        Command::DiskFull(full) => step.set_disk_full(full),
         Command::Shutdown => session::shut_down(step),
     }
     dispatch::fill(step);
@@ -54,6 +57,8 @@ fn call_now(
     call: Call,
 ) -> Option<Result<Answer, Rejection>> {
     let reply = match call {
+        Call::Refresh(refresh) => Ok(journal::refresh(step, &refresh)),
+        Call::SegmentsCleaned { below } => Ok(journal::segments_cleaned(step, below)),
         Call::Enqueue(tasks) => enqueue::handle(step, tasks),
         Call::GetTask(id) => query::get_task(step, id),
         Call::ListTasks(list) => Ok(query::list_tasks(step, &list)),

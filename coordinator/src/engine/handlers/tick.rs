@@ -21,7 +21,7 @@ use super::{dispatch, query, session};
 const ALARMS_MAX: usize = 1000;
 
 /// Finished tasks that one tick removes, over all shards.
-const EXPIRED_MAX: u32 = 4096;
+const EXPIRED_MAX: usize = 4096;
 
 /// The engine was not listening: silence counts only while it did (rule 10).
 pub(super) fn late(step: &mut Step<'_>, ms: u64) {
@@ -130,11 +130,13 @@ fn expire(step: &mut Step<'_>) {
     let at = Timestamp(step.now().0.saturating_sub(retention));
     let mut left = EXPIRED_MAX;
     for shard in step.shard_ids() {
-        let due = step.ledger(shard).expiring(at, left).len();
-        let count_max = u32::try_from(due).expect("a few thousand at most");
-        if count_max > 0 {
-            left -= count_max;
-            step.record(shard, Event::ExpiredThrough { at, count_max });
+        let due = step.ledger(shard).finished_through((at, TaskId::MAX));
+        let (count, last) = due
+            .take(left)
+            .fold((0, None), |(count, _), place| (count + 1, Some(place)));
+        if let Some((at, last)) = last {
+            left -= count;
+            step.record(shard, Event::ExpiredThrough { at, last });
         }
     }
 }

@@ -5,7 +5,9 @@
 //! never answers "what is due": that is the agenda.
 
 pub mod history;
+mod images;
 pub mod queue;
+mod replay;
 pub mod task;
 mod transition;
 
@@ -15,6 +17,7 @@ use super::event::Event;
 use super::ids::{QueueName, ShardId, TaskId, Timestamp};
 use super::retry::Budget;
 use queue::{Queue, Totals};
+pub use replay::{ReplayError, ReplayProblem};
 use task::{Outcome, State, Task};
 pub use transition::{Stage, TaskEvent, transition};
 
@@ -25,12 +28,14 @@ pub struct Ledger {
     last_seq: u64,
     epoch: u64,
     newest: Timestamp,
-    tasks: BTreeMap<TaskId, Task>,
+    tasks: BTreeMap<TaskId, Box<Task>>,
     queues: BTreeMap<QueueName, Queue>,
     finished: BTreeSet<(Timestamp, TaskId)>,
     outgoing: BTreeMap<ShardId, Outgoing>,
     received_through: BTreeMap<ShardId, u64>,
     bytes: u64,
+    /// Whether what is replayed may speak of entities whose records were cleaned away.
+    partial: bool,
 }
 
 /// Transfers on their way to one shard.
@@ -57,6 +62,7 @@ impl Ledger {
             outgoing: BTreeMap::new(),
             received_through: BTreeMap::new(),
             bytes: 0,
+            partial: false,
         }
     }
 
@@ -93,7 +99,7 @@ impl Ledger {
     /// The task of this id.
     #[must_use]
     pub fn task(&self, id: TaskId) -> Option<&Task> {
-        self.tasks.get(&id)
+        self.tasks.get(&id).map(|task| &**task)
     }
 
     /// The tasks after this id, in the order of ids.
@@ -101,7 +107,13 @@ impl Ledger {
         use std::ops::Bound::{Excluded, Unbounded};
         self.tasks
             .range((Excluded(id), Unbounded))
-            .map(|(_, task)| task)
+            .map(|(_, task)| &**task)
+    }
+
+    /// How many tasks there are, whatever their state.
+    #[must_use]
+    pub fn task_count(&self) -> usize {
+        self.tasks.len()
     }
 
     /// The queue of this name.
@@ -113,6 +125,12 @@ impl Ledger {
     /// All queues, by name.
     pub fn queues(&self) -> impl Iterator<Item = &Queue> {
         self.queues.values()
+    }
+
+    /// The queues from this name on, by name.
+    pub fn queues_from(&self, from: std::ops::Bound<QueueName>) -> impl Iterator<Item = &Queue> {
+        let range = (from, std::ops::Bound::Unbounded);
+        self.queues.range(range).map(|(_, queue)| queue)
     }
 
     /// How many queues there are.
@@ -149,7 +167,7 @@ impl Ledger {
     /// What all tasks take in memory, counted anew: equals [`Ledger::bytes`].
     #[must_use]
     pub fn recount_bytes(&self) -> u64 {
-        self.tasks.values().map(Task::bytes).sum()
+        self.tasks.values().map(|task| task.bytes()).sum()
     }
 
     /// Makes one event a fact: the only change there is.
@@ -158,13 +176,11 @@ impl Ledger {
     /// Where the event is out of sequence, or speaks of an entity that is not there or stands
     /// elsewhere: a ledger that guesses is worse than a coordinator that stops.
     pub fn apply(&mut self, seq: u64, event: &Event) {
-        assert_eq!(seq, self.last_seq + 1, "events of a shard are dense");
-        self.last_seq = seq;
+        self.count_event(seq, event);
         match event {
-            Event::EpochStarted { epoch, at } => {
+            Event::EpochStarted { epoch, .. } => {
                 assert!(*epoch > self.epoch, "epochs only grow");
                 self.epoch = *epoch;
-                self.newest = self.newest.max(*at);
             }
             Event::QueueConfigured {
                 queue,
@@ -174,7 +190,7 @@ impl Ledger {
                 let entry = self
                     .queues
                     .entry(queue.clone())
-                    .or_insert_with(|| Queue::new(queue.clone()));
+                    .or_insert_with(|| Queue::new(queue.clone(), seq));
                 entry.settings = settings.clone();
                 entry.revision = *revision;
             }
@@ -182,9 +198,9 @@ impl Ledger {
                 self.queue_mut(queue).paused = Some(pause.clone());
             }
             Event::QueueResumed { queue } => self.queue_mut(queue).paused = None,
-            Event::TaskEnqueued { task } => self.insert(task),
+            Event::TaskEnqueued { task } => self.accept(task),
             Event::TasksForgotten { ids } => ids.iter().for_each(|id| self.forget(*id)),
-            Event::ExpiredThrough { at, count_max } => self.expire(*at, *count_max),
+            Event::ExpiredThrough { at, last } => self.expire((*at, *last)),
             Event::TransferSent {
                 target,
                 number,
@@ -193,7 +209,7 @@ impl Ledger {
                 let outgoing = self.outgoing.entry(*target).or_default();
                 assert_eq!(*number, outgoing.sent_through + 1, "transfers are dense");
                 outgoing.sent_through = *number;
-                outgoing.unconfirmed.insert(*number, task.clone());
+                outgoing.unconfirmed.insert(*number, recorded(task, seq));
             }
             Event::TransferReceived {
                 origin,
@@ -203,7 +219,7 @@ impl Ledger {
                 let through = self.received_through.entry(*origin).or_default();
                 assert_eq!(*number, *through + 1, "transfers arrive in order");
                 *through = *number;
-                self.insert(task);
+                self.accept(task);
             }
             Event::TransferConfirmed { target, through } => {
                 let outgoing = self.outgoing.entry(*target).or_default();
@@ -217,6 +233,27 @@ impl Ledger {
             | Event::TaskDied { id, .. }
             | Event::TaskFinished { id, .. }
             | Event::TaskRedriven { id, .. } => self.change(*id, event),
+            Event::SegmentOpened { shard } => self.segment_opened(shard),
+            Event::TaskImage { task } => self.task_image(task),
+            Event::QueueImage { queue } => self.queue_image(queue),
+            Event::TransferImage {
+                target,
+                number,
+                task,
+            } => self.transfer_image(*target, *number, task),
+            Event::SegmentsCleaned { .. } => {}
+        }
+    }
+
+    /// An event has its place in the sequence, whatever becomes of it.
+    fn count_event(&mut self, seq: u64, event: &Event) {
+        if let (0, Event::SegmentOpened { shard }) = (self.last_seq, event) {
+            self.adopt(seq, shard);
+        }
+        assert_eq!(seq, self.last_seq + 1, "events of a shard are dense");
+        self.last_seq = seq;
+        if let Some(at) = event.at() {
+            self.newest = self.newest.max(at);
         }
     }
 
@@ -232,24 +269,30 @@ impl Ledger {
         if let State::Finished(finished) = &task.state {
             self.finished.insert((finished.at, id));
         }
-        if let Some(at) = event.at() {
-            self.newest = self.newest.max(at);
-        }
-        let queue = task.queue.clone();
-        if let Some(queue) = self.queues.get_mut(&queue) {
+        if let Some(queue) = self.queues.get_mut(&task.queue) {
             count(&mut queue.totals, event);
         }
     }
 
-    fn insert(&mut self, task: &Task) {
-        assert_eq!(task.id.shard(), self.shard, "a task never leaves its shard");
+    /// A task is new.
+    fn accept(&mut self, task: &Task) {
         self.newest = self.newest.max(task.enqueued_at);
-        self.bytes += task.bytes();
         if let Some(queue) = self.queues.get_mut(&task.queue) {
             queue.totals.enqueued += 1;
             queue.totals.dead_lettered += u64::from(matches!(task.state, State::Dead { .. }));
         }
-        let known = self.tasks.insert(task.id, task.clone());
+        self.insert(task);
+    }
+
+    /// Keeps a task that is not known yet, recorded whole by the latest event.
+    fn insert(&mut self, task: &Task) {
+        assert_eq!(task.id.shard(), self.shard, "a task never leaves its shard");
+        self.bytes += task.bytes();
+        if let State::Finished(finished) = &task.state {
+            self.finished.insert((finished.at, task.id));
+        }
+        let task = recorded(task, self.last_seq);
+        let known = self.tasks.insert(task.id, task);
         assert!(known.is_none(), "an id is given once");
     }
 
@@ -265,13 +308,12 @@ impl Ledger {
         self.bytes -= task.bytes();
     }
 
-    /// Removes what ended by then, at most so many, the earliest first.
-    fn expire(&mut self, at: Timestamp, count_max: u32) {
-        for _ in 0..count_max {
-            match self.finished.first() {
-                Some((ended, id)) if *ended <= at => self.forget(*id),
-                Some(_) | None => return,
-            }
+    /// Removes every finished task up to this place.
+    fn expire(&mut self, through: (Timestamp, TaskId)) {
+        while let Some(first) = self.finished.first().copied()
+            && first <= through
+        {
+            self.forget(first.1);
         }
     }
 
@@ -281,11 +323,21 @@ impl Ledger {
             .expect("an event speaks of a queue that exists")
     }
 
-    /// The finished tasks that [`Event::ExpiredThrough`] would remove.
-    pub(super) fn expiring(&self, at: Timestamp, count_max: u32) -> Vec<TaskId> {
-        let due = self.finished.iter().take_while(|(ended, _)| *ended <= at);
-        due.take(count_max as usize).map(|(_, id)| *id).collect()
+    /// The places of the finished tasks up to this one, in their order: what
+    /// [`Event::ExpiredThrough`] removes.
+    pub(super) fn finished_through(
+        &self,
+        through: (Timestamp, TaskId),
+    ) -> impl Iterator<Item = (Timestamp, TaskId)> {
+        self.finished.range(..=through).copied()
     }
+}
+
+/// The task as the ledger keeps it: recorded whole by the event of this sequence.
+fn recorded(task: &Task, seq: u64) -> Box<Task> {
+    let mut task = Box::new(task.clone());
+    task.recorded_at = seq;
+    task
 }
 
 /// Lifetime totals of the task's queue.
@@ -307,7 +359,12 @@ fn count(totals: &mut Totals, event: &Event) {
         | Event::ExpiredThrough { .. }
         | Event::TransferSent { .. }
         | Event::TransferReceived { .. }
-        | Event::TransferConfirmed { .. } => None,
+        | Event::TransferConfirmed { .. }
+        | Event::SegmentOpened { .. }
+        | Event::TaskImage { .. }
+        | Event::QueueImage { .. }
+        | Event::TransferImage { .. }
+        | Event::SegmentsCleaned { .. } => None,
     };
     totals.failures += u64::from(budget == Some(Budget::Attempt));
     totals.crashes += u64::from(budget == Some(Budget::Crash));

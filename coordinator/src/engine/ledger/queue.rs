@@ -21,6 +21,10 @@ pub struct Queue {
     pub paused: Option<Pause>,
     /// How many tasks ended how so far.
     pub totals: Totals,
+    /// The sequence of its latest full record; not part of it.
+    pub recorded_at: u64,
+    /// Its totals as that record has them; not part of it.
+    pub recorded_totals: Totals,
 }
 
 /// What holds for all tasks of a queue.
@@ -61,15 +65,17 @@ pub struct Totals {
 }
 
 impl Queue {
-    /// A queue as it is on first use.
+    /// A queue as it is on first use, recorded by the event of this sequence.
     #[must_use]
-    pub fn new(name: QueueName) -> Self {
+    pub fn new(name: QueueName, recorded_at: u64) -> Self {
         Self {
             name,
             settings: QueueSettings::default(),
             revision: 0,
             paused: None,
             totals: Totals::default(),
+            recorded_at,
+            recorded_totals: Totals::default(),
         }
     }
 }

@@ -91,6 +91,8 @@ pub struct Task {
     pub policy: Option<PolicyRef>,
     /// What most tasks do not have.
     pub side: Option<Box<Side>>,
+    /// The sequence of its latest full record; not part of it, 0 until the ledger keeps it.
+    pub recorded_at: u64,
 }
 
 /// What most tasks do not have: costs nothing while empty.
@@ -273,12 +275,14 @@ impl Task {
         })
     }
 
+    /// What every task takes in memory: the struct, a B-tree's share per entry, and the lane or
+    /// timer entry.
+    pub(crate) const FIXED_BYTES: u64 = (size_of::<Self>() + 96) as u64;
+
     /// What it takes in memory, for accounting: the struct, what it owns, and its place in the
     /// indexes. Shared texts are counted where they are long and rarely shared.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        /// A B-tree's share per entry, and the lane or timer entry.
-        const INDEX_BYTES: usize = 96;
         let side = self.side.as_deref().map_or(0, Side::bytes);
         let policy = match &self.policy {
             Some(PolicyRef::Inline(policy)) => policy.bytes(),
@@ -297,7 +301,7 @@ impl Task {
             State::Leased(_) => size_of::<Lease>(),
             State::Pending { .. } | State::Dead { .. } => 0,
         };
-        (size_of::<Self>() + INDEX_BYTES + self.payload.data.len() + side + result + extra) as u64
+        Self::FIXED_BYTES + (self.payload.data.len() + side + result + extra) as u64
     }
 
     /// The side record, made where it is missing.

@@ -134,7 +134,12 @@ impl Event {
             | Self::ExpiredThrough { .. }
             | Self::TransferSent { .. }
             | Self::TransferReceived { .. }
-            | Self::TransferConfirmed { .. } => None,
+            | Self::TransferConfirmed { .. }
+            | Self::SegmentOpened { .. }
+            | Self::TaskImage { .. }
+            | Self::QueueImage { .. }
+            | Self::TransferImage { .. }
+            | Self::SegmentsCleaned { .. } => None,
         }
     }
 
@@ -159,7 +164,12 @@ impl Event {
             | Self::ExpiredThrough { .. }
             | Self::TransferSent { .. }
             | Self::TransferReceived { .. }
-            | Self::TransferConfirmed { .. } => None,
+            | Self::TransferConfirmed { .. }
+            | Self::SegmentOpened { .. }
+            | Self::TaskImage { .. }
+            | Self::QueueImage { .. }
+            | Self::TransferImage { .. }
+            | Self::SegmentsCleaned { .. } => None,
         }
     }
 }
@@ -247,7 +257,12 @@ impl Task {
             | Event::ExpiredThrough { .. }
             | Event::TransferSent { .. }
             | Event::TransferReceived { .. }
-            | Event::TransferConfirmed { .. } => unreachable!("not of a task"),
+            | Event::TransferConfirmed { .. }
+            | Event::SegmentOpened { .. }
+            | Event::TaskImage { .. }
+            | Event::QueueImage { .. }
+            | Event::TransferImage { .. }
+            | Event::SegmentsCleaned { .. } => unreachable!("not of a task"),
         }
         assert_eq!(self.stage(), to, "the table and its execution agree");
     }

@@ -245,7 +245,8 @@ fn a_redrive_after_the_last_run_is_refused() {
             settings: Default::default(),
             revision: 0,
         },
-    });
+    })
+    .unwrap();
     let id = task.id;
     e.replay(&Recorded {
         shard: ShardId(0),
@@ -253,7 +254,8 @@ fn a_redrive_after_the_last_run_is_refused() {
         event: Event::TaskEnqueued {
             task: Box::new(task),
         },
-    });
+    })
+    .unwrap();
     let mut t = Turn::default();
     e.begin_epoch(START, 1000, &mut t);
     e.step(

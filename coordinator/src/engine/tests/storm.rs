@@ -268,6 +268,8 @@ impl Storm {
             | Answer::Drained(_)
             | Answer::Queue(_)
             | Answer::Queues { .. }
+            | Answer::Refreshed { .. }
+            | Answer::Done
             | Answer::Server(_) => {}
         }
     }
@@ -357,7 +359,7 @@ impl Storm {
         let mut engine = Engine::new(config(seed));
         self.journal
             .iter()
-            .for_each(|recorded| engine.replay(recorded));
+            .for_each(|recorded| engine.replay(recorded).unwrap());
         engine
     }
 

@@ -271,6 +271,7 @@ pub(crate) mod tests {
             timeouts: None,
             policy: None,
             side: Some(Box::new(side)),
+            recorded_at: 1,
         };
         TaskView {
             state: task.view(Timestamp(100)),

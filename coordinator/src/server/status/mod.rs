@@ -104,6 +104,7 @@ pub(crate) enum Reason {
     StreamReplaced,
     StreamCut,
     MemoryFull,
+    DiskFull,
     LimitReached,
     Busy,
     WatcherLagged,
@@ -119,7 +120,7 @@ type Row = (&'static str, Code, Option<u64>);
 
 impl Reason {
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::FieldInvalid,
         Self::TaskNotFound,
         Self::QueueNotFound,
@@ -132,6 +133,7 @@ impl Reason {
         Self::StreamReplaced,
         Self::StreamCut,
         Self::MemoryFull,
+        Self::DiskFull,
         Self::LimitReached,
         Self::Busy,
         Self::WatcherLagged,
@@ -156,6 +158,7 @@ impl Reason {
             Self::StreamReplaced => ("STREAM_REPLACED", Code::Aborted, None),
             Self::StreamCut => ("STREAM_CUT", Code::Unavailable, Some(100)),
             Self::MemoryFull => ("MEMORY_FULL", Code::ResourceExhausted, Some(1000)),
+            Self::DiskFull => ("DISK_FULL", Code::ResourceExhausted, Some(1000)),
             Self::LimitReached => ("LIMIT_REACHED", Code::ResourceExhausted, Some(5000)),
             Self::Busy => ("BUSY", Code::ResourceExhausted, Some(100)),
             Self::WatcherLagged => ("WATCHER_LAGGED", Code::ResourceExhausted, None),
@@ -175,6 +178,7 @@ impl Refused {
             Self::Rejected(Rejection::QueueNotFound(_)) => Reason::QueueNotFound,
             Self::Rejected(Rejection::WrongState { .. }) => Reason::WrongState,
             Self::Rejected(Rejection::MemoryFull { .. }) => Reason::MemoryFull,
+            Self::Rejected(Rejection::DiskFull) => Reason::DiskFull,
             Self::Rejected(Rejection::LimitReached { .. }) => Reason::LimitReached,
             Self::Rejected(Rejection::ShuttingDown) => Reason::ShuttingDown,
             Self::Rejected(Rejection::HelloExpected) => Reason::HelloExpected,
@@ -202,6 +206,7 @@ impl Refused {
                 | Rejection::QueueNotFound(_)
                 | Rejection::WrongState { .. }
                 | Rejection::MemoryFull { .. }
+                | Rejection::DiskFull
                 | Rejection::LimitReached { .. }
                 | Rejection::ShuttingDown
                 | Rejection::HelloExpected
@@ -291,6 +296,9 @@ impl Refused {
             Self::Rejected(Rejection::MemoryFull { .. }) => {
                 details.add_quota_failure_violation("memory_bytes", text);
             }
+            Self::Rejected(Rejection::DiskFull) => {
+                details.add_quota_failure_violation("journal_disk", text);
+            }
             Self::Rejected(Rejection::LimitReached { what, .. }) => {
                 details.add_quota_failure_violation(*what, text);
             }
@@ -347,6 +355,7 @@ impl Refused {
                 Rejection::TaskNotFound(_)
                 | Rejection::QueueNotFound(_)
                 | Rejection::Invalid { .. }
+                | Rejection::DiskFull
                 | Rejection::ShuttingDown
                 | Rejection::HelloExpected
                 | Rejection::HelloRepeated

@@ -28,6 +28,7 @@ fn every() -> Vec<Refused> {
             used_bytes: 9,
             limit_bytes: 10,
         },
+        Rejection::DiskFull,
         Rejection::LimitReached {
             what: "waiting calls",
             limit: 7,

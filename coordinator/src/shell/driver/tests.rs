@@ -49,6 +49,8 @@ fn short(command: &Command) -> String {
         Command::Late { ms } => format!("late {ms}"),
         Command::Tick => "tick".to_owned(),
         Command::Shutdown => "shutdown".to_owned(),
+        Command::OpenSegment => "open segment".to_owned(),
+        Command::DiskFull(full) => format!("disk full {full}"),
     }
 }
 

@@ -453,7 +453,7 @@ impl World {
         let mut engine = Engine::new(self.config.clone());
         self.journal
             .iter()
-            .for_each(|recorded| engine.replay(recorded));
+            .for_each(|recorded| engine.replay(recorded).unwrap());
         self.engine = engine;
         self.links.clear();
         self.workers
@@ -471,7 +471,7 @@ impl World {
         let mut replayed = Engine::new(self.config.clone());
         self.journal
             .iter()
-            .for_each(|recorded| replayed.replay(recorded));
+            .for_each(|recorded| replayed.replay(recorded).unwrap());
         for shard in 0..self.config.shard_count {
             assert_eq!(
                 replayed.ledger(ShardId(shard)),

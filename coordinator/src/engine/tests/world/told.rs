@@ -57,7 +57,12 @@ impl World {
             | Event::TimeoutsChanged { .. }
             | Event::ExpiredThrough { .. }
             | Event::TransferSent { .. }
-            | Event::TransferConfirmed { .. } => return,
+            | Event::TransferConfirmed { .. }
+            | Event::SegmentOpened { .. }
+            | Event::TaskImage { .. }
+            | Event::QueueImage { .. }
+            | Event::TransferImage { .. }
+            | Event::SegmentsCleaned { .. } => return,
         };
         self.told.push(line);
     }

@@ -1,0 +1,116 @@
+//! Images: entities recorded again as they stand, so that older records of them may go.
+//!
+//! Owns how an image is applied and what is made of the shard itself when a segment of the journal
+//! begins (rule 1). An image changes nothing but where the entity was last recorded; where the
+//! entity is not known, which happens only in the replay of a log that was cleaned, it makes it.
+
+use super::{Ledger, Outgoing, recorded};
+use crate::engine::event::ShardImage;
+use crate::engine::ids::ShardId;
+use crate::engine::ledger::queue::Queue;
+use crate::engine::ledger::task::Task;
+
+/// What an image of a task takes in the journal besides its texts and payloads. Bytes.
+const TASK_IMAGE_BYTES: u64 = 128;
+/// What an image of a queue takes in the journal, about. Bytes.
+const QUEUE_IMAGE_BYTES: u64 = 192;
+
+impl Ledger {
+    /// The shard without its entities.
+    #[must_use]
+    pub fn image(&self) -> ShardImage {
+        let sent = self.outgoing.iter().filter(|(_, out)| out.sent_through > 0);
+        ShardImage {
+            epoch: self.epoch,
+            newest: self.newest,
+            sent_through: sent.map(|(to, out)| (*to, out.sent_through)).collect(),
+            received_through: self
+                .received_through
+                .iter()
+                .map(|(o, n)| (*o, *n))
+                .collect(),
+        }
+    }
+
+    /// About what images of all entities would take in the journal. Bytes.
+    #[must_use]
+    pub fn image_bytes(&self) -> u64 {
+        let tasks = self.tasks.len() as u64;
+        let fixed = tasks * Task::FIXED_BYTES.saturating_sub(TASK_IMAGE_BYTES);
+        let unconfirmed = self
+            .outgoing
+            .values()
+            .flat_map(|out| out.unconfirmed.values());
+        let transfers: u64 = unconfirmed.map(|task| task.bytes()).sum();
+        let queues = self.queues.len() as u64 * QUEUE_IMAGE_BYTES;
+        self.bytes.saturating_sub(fixed) + transfers + queues
+    }
+
+    /// A log that begins here: the shard goes on from what this says.
+    pub(super) fn adopt(&mut self, seq: u64, image: &ShardImage) {
+        self.last_seq = seq - 1;
+        self.epoch = image.epoch;
+        self.newest = image.newest;
+        for (target, sent_through) in &image.sent_through {
+            let out = Outgoing {
+                sent_through: *sent_through,
+                ..Outgoing::default()
+            };
+            self.outgoing.insert(*target, out);
+        }
+        self.received_through
+            .extend(image.received_through.iter().copied());
+    }
+
+    pub(super) fn segment_opened(&self, image: &ShardImage) {
+        assert_eq!(
+            *image,
+            self.image(),
+            "a segment opens with what the shard is"
+        );
+    }
+
+    pub(super) fn task_image(&mut self, image: &Task) {
+        let seq = self.last_seq;
+        let Some(task) = self.tasks.get_mut(&image.id) else {
+            self.insert(image);
+            return;
+        };
+        task.recorded_at = seq;
+        assert_eq!(
+            **task,
+            *recorded(image, seq),
+            "an image of a known task equals it"
+        );
+    }
+
+    pub(super) fn queue_image(&mut self, image: &Queue) {
+        let image = Queue {
+            recorded_at: self.last_seq,
+            recorded_totals: image.totals,
+            ..image.clone()
+        };
+        let known = self.queues.insert(image.name.clone(), image.clone());
+        if let Some(known) = known.filter(|_| !self.partial) {
+            let known = Queue {
+                recorded_at: image.recorded_at,
+                recorded_totals: image.recorded_totals,
+                ..known
+            };
+            assert_eq!(known, image, "an image of a known queue equals it");
+        }
+    }
+
+    pub(super) fn transfer_image(&mut self, target: ShardId, number: u64, image: &Task) {
+        let image = recorded(image, self.last_seq);
+        let outgoing = self.outgoing.entry(target).or_default();
+        assert!(
+            number <= outgoing.sent_through,
+            "only what was sent is recorded again"
+        );
+        if let Some(mut known) = outgoing.unconfirmed.insert(number, image.clone()) {
+            known.recorded_at = image.recorded_at;
+            assert_eq!(known, image, "an image of a known transfer equals it");
+        }
+    }
+}
