@@ -5,6 +5,7 @@
 //! comes out must equal what was there (I1, I7).
 
 mod cancel;
+mod cleaning;
 mod dead;
 mod dispatch;
 mod enqueue;

@@ -55,6 +55,8 @@ pub(super) struct Storm {
     pub(super) fences: BTreeMap<TaskId, Fence>,
     pub(super) recorded: BTreeSet<(TaskId, Fence)>,
     pub(super) cursor: Option<Cursor>,
+    /// The segments of the journal: their numbers, and where in it they begin.
+    pub(super) segments: Vec<(u64, usize)>,
 }
 
 fn config(seed: u64) -> EngineConfig {
@@ -89,12 +91,14 @@ impl Storm {
             fences: BTreeMap::new(),
             recorded: BTreeSet::new(),
             cursor: None,
+            segments: Vec::new(),
         };
         storm.begin();
         storm
     }
 
     fn begin(&mut self) {
+        self.next_segment();
         let mut turn = Turn::default();
         let epoch = self.engine.last_epoch() + 1;
         self.engine.begin_epoch(self.now, epoch, &mut turn);
@@ -357,9 +361,11 @@ impl Storm {
 
     fn replayed(&self, seed: u64) -> Engine {
         let mut engine = Engine::new(config(seed));
+        engine.begin_replay(self.segments[0].0);
         self.journal
             .iter()
             .for_each(|recorded| engine.replay(recorded).unwrap());
+        engine.end_replay().unwrap();
         engine
     }
 

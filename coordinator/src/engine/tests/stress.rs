@@ -265,7 +265,7 @@ impl Storm {
         }
     }
 
-    fn any(&mut self) {
+    pub(super) fn any(&mut self) {
         let who = self.rng.random_range(0..4);
         match self.below(100) {
             0..=14 => {
@@ -320,7 +320,7 @@ impl Storm {
     }
 
     /// The sky clears: one good worker for everything, until nothing is pending or leased.
-    fn clear_up(&mut self) {
+    pub(super) fn clear_up(&mut self) {
         self.restart();
         for queue in QUEUES {
             let queue = QueueName::new("default", queue).unwrap();

@@ -18,6 +18,7 @@ use crate::engine::rejection::Rejection;
 use crate::engine::{Engine, EngineConfig, Turn, invariants};
 
 mod parts;
+mod replay;
 mod told;
 
 pub(super) use parts::*;
@@ -464,20 +465,6 @@ impl World {
         self.engine.begin_epoch(self.now, epoch, &mut turn);
         self.settle(turn);
         self.told.clear();
-    }
-
-    /// What the journal rebuilds is what is there (I1, I7).
-    pub(super) fn check_replay(&self) {
-        let mut replayed = Engine::new(self.config.clone());
-        self.journal
-            .iter()
-            .for_each(|recorded| replayed.replay(recorded).unwrap());
-        for shard in 0..self.config.shard_count {
-            assert_eq!(
-                replayed.ledger(ShardId(shard)),
-                self.engine.ledger(ShardId(shard))
-            );
-        }
     }
 }
 

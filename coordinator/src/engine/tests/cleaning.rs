@@ -1,0 +1,190 @@
+//! The journal is cleaned in the middle of a storm: whatever segments are gone, what remains says
+//! all there is.
+//!
+//! Owns the cleaner's part as the engine sees it: segments that open, entities recorded again in
+//! the order of the log, and the oldest segments cut off. Checks rules 1 and 2: for every cut that a
+//! cleaner could make, a replay of what remains equals what is there.
+
+use super::storm::Storm;
+use super::world::World;
+use crate::engine::command::{Call, Command, Entity, Refresh, RefreshWhich};
+use crate::engine::event::{Event, Recorded};
+use crate::engine::ids::{QueueName, ShardId};
+use crate::engine::ledger::{ReplayError, ReplayProblem};
+use crate::engine::rejection::Rejection;
+
+const SEEDS: u64 = 16;
+const STEPS: usize = 200;
+
+impl Storm {
+    /// What is recorded from here on lies in another segment.
+    pub(super) fn next_segment(&mut self) {
+        let number = self.segments.last().map_or(1, |(number, _)| number + 1);
+        self.segments.push((number, self.journal.len()));
+    }
+
+    fn open_segment(&mut self) {
+        self.next_segment();
+        self.give(Command::OpenSegment);
+    }
+
+    /// Records again what lives of the oldest segments, some at a time with the storm in between,
+    /// and cuts them off; sometimes a crash comes between.
+    fn clean(&mut self, count: usize) {
+        let (below, end) = self.segments[count];
+        let opener = |recorded: &&Recorded| matches!(recorded.event, Event::SegmentOpened { .. });
+        let openers: Vec<(ShardId, u64)> = self.journal[end..]
+            .iter()
+            .take_while(opener)
+            .map(|recorded| (recorded.shard, recorded.seq))
+            .collect();
+        let records = self.journal[..end].iter();
+        let entities: Vec<(ShardId, Entity)> = records.filter_map(entity_of).collect();
+        for (shard, seq) in &openers {
+            let mine = entities.iter().filter(|(of, _)| of == shard);
+            let mine: Vec<Entity> = mine.map(|(_, entity)| *entity).collect();
+            for chunk in mine.chunks(3) {
+                self.refresh(*shard, *seq, RefreshWhich::Entities(chunk.to_vec()));
+                self.any();
+            }
+        }
+        for (shard, seq) in &openers {
+            for after in [None, Some("a"), Some("b")] {
+                let after = after.map(|queue| QueueName::new("default", queue).unwrap());
+                self.refresh(*shard, *seq, RefreshWhich::QueuesAfter(after));
+                self.any();
+            }
+        }
+        self.call(Call::SegmentsCleaned { below });
+        if self.one_in(2) {
+            // Not deleted yet, or not all of them: what is there is enough whatever is there.
+            self.check_indexes();
+            self.cut(1);
+            self.check_indexes();
+            self.cut(count - 1);
+        } else {
+            self.cut(count);
+        }
+    }
+
+    fn refresh(&mut self, shard: ShardId, below: u64, which: RefreshWhich) {
+        let refresh = Refresh {
+            shard,
+            below,
+            which,
+        };
+        self.call(Call::Refresh(refresh));
+    }
+
+    fn cut(&mut self, count: usize) {
+        let (_, end) = self.segments[count];
+        self.journal.drain(..end);
+        self.segments.drain(..count);
+        for (_, start) in &mut self.segments {
+            *start -= end;
+        }
+    }
+}
+
+/// The entity that a full record speaks of.
+fn entity_of(recorded: &Recorded) -> Option<(ShardId, Entity)> {
+    let entity = match &recorded.event {
+        Event::TaskEnqueued { task }
+        | Event::TaskImage { task }
+        | Event::TransferReceived { task, .. } => Entity::Task(task.id),
+        Event::TransferSent { target, number, .. }
+        | Event::TransferImage { target, number, .. } => Entity::Transfer {
+            target: *target,
+            number: *number,
+        },
+        Event::EpochStarted { .. }
+        | Event::QueueConfigured { .. }
+        | Event::QueuePaused { .. }
+        | Event::QueueResumed { .. }
+        | Event::LeaseGranted { .. }
+        | Event::LeaseStarted { .. }
+        | Event::CancelRequested { .. }
+        | Event::TimeoutsChanged { .. }
+        | Event::RetryScheduled { .. }
+        | Event::TaskDied { .. }
+        | Event::TaskFinished { .. }
+        | Event::TaskRedriven { .. }
+        | Event::TasksForgotten { .. }
+        | Event::ExpiredThrough { .. }
+        | Event::TransferConfirmed { .. }
+        | Event::SegmentOpened { .. }
+        | Event::QueueImage { .. }
+        | Event::SegmentsCleaned { .. } => return None,
+    };
+    Some((recorded.shard, entity))
+}
+
+#[test]
+fn a_journal_that_is_cleaned_in_a_storm_says_all_there_is_at_every_cut() {
+    for seed in 0..SEEDS {
+        let mut storm = Storm::new(seed);
+        for _ in 0..STEPS {
+            storm.any();
+            if storm.one_in(8) {
+                storm.open_segment();
+            }
+            if storm.one_in(12) && storm.segments.len() > 2 {
+                let count = storm.segments.len() as u64 - 1;
+                let count = storm.below(count) + 1;
+                storm.clean(usize::try_from(count).unwrap());
+                storm.check_indexes();
+            }
+        }
+        assert!(storm.segments[0].0 > 1, "something was cut off");
+        storm.clear_up();
+        storm.check_indexes();
+    }
+}
+
+#[test]
+fn a_log_without_its_beginning_that_nobody_cleaned_is_refused() {
+    let mut world = World::new();
+    world.enqueue("t1", "mail");
+    let missing = world.replay_from(2, |_| true);
+    assert_eq!(missing, Err(ReplayError::NotWhole { first_segment: 2 }));
+}
+
+#[test]
+fn what_speaks_of_an_unknown_task_is_refused_in_a_log_that_is_whole() {
+    let mut world = World::new();
+    world.enqueue("t1", "mail");
+    world.hello("w1", &["mail"], 1);
+    let id = world.id("t1");
+    let lost = world.replay_from(1, |event| !matches!(event, Event::TaskEnqueued { .. }));
+    let Err(ReplayError::Event { seq, problem, .. }) = lost else {
+        panic!("{lost:?}")
+    };
+    assert_eq!(problem, ReplayProblem::OutOfSequence { last: seq - 2 });
+    let unknown = world.replay_renumbered(|event| !matches!(event, Event::TaskEnqueued { .. }));
+    let Err(ReplayError::Event { problem, .. }) = unknown else {
+        panic!("{unknown:?}")
+    };
+    let what = format!("task {id}");
+    assert_eq!(problem, ReplayProblem::Unknown { what });
+}
+
+fn try_enqueue(world: &mut World) -> Result<(), Rejection> {
+    let task = super::world::new_task("mail");
+    world.call(Call::Enqueue(vec![task])).map(drop)
+}
+
+#[test]
+fn a_full_disk_refuses_what_grows_and_takes_what_shrinks() {
+    let mut world = World::new();
+    world.enqueue("t1", "mail");
+    world.enqueue("t2", "mail");
+    world.hello("w1", &["mail"], 1);
+    world.give(Command::DiskFull(true));
+    assert_eq!(try_enqueue(&mut world), Err(Rejection::DiskFull));
+    world.report("w1", ("t1", 1), super::world::complete());
+    assert_eq!(world.state("t1"), "SUCCEEDED");
+    let (id, reason) = (world.id("t2"), "".into());
+    world.call(Call::CancelTask { id, reason }).unwrap();
+    world.give(Command::DiskFull(false));
+    assert!(try_enqueue(&mut world).is_ok());
+}

@@ -1,0 +1,60 @@
+//! The journal of a script, replayed.
+//!
+//! Owns the ways a script's journal is read again: whole, or with something missing.
+
+use super::World;
+use crate::engine::Engine;
+use crate::engine::event::{Event, Recorded};
+use crate::engine::ids::ShardId;
+use crate::engine::ledger::ReplayError;
+
+impl World {
+    /// What the journal rebuilds is what is there (I1, I7).
+    pub(in crate::engine::tests) fn check_replay(&self) {
+        let replayed = self.replayed(1, &self.journal).unwrap();
+        for shard in 0..self.config.shard_count {
+            assert_eq!(
+                replayed.ledger(ShardId(shard)),
+                self.engine.ledger(ShardId(shard))
+            );
+        }
+    }
+
+    /// A replay of the events that pass, as a log that begins with this segment.
+    pub(in crate::engine::tests) fn replay_from(
+        &self,
+        first_segment: u64,
+        passes: impl Fn(&Event) -> bool,
+    ) -> Result<(), ReplayError> {
+        let log: Vec<Recorded> = self.passing(passes);
+        self.replayed(first_segment, &log).map(drop)
+    }
+
+    /// The same with the sequence closed over what is missing; of one shard.
+    pub(in crate::engine::tests) fn replay_renumbered(
+        &self,
+        passes: impl Fn(&Event) -> bool,
+    ) -> Result<(), ReplayError> {
+        let mut log = self.passing(passes);
+        for (seq, recorded) in (1..).zip(&mut log) {
+            recorded.seq = seq;
+        }
+        self.replayed(1, &log).map(drop)
+    }
+
+    fn passing(&self, passes: impl Fn(&Event) -> bool) -> Vec<Recorded> {
+        let passing = self.journal.iter();
+        let passing = passing.filter(|recorded| passes(&recorded.event));
+        passing.cloned().collect()
+    }
+
+    fn replayed(&self, first_segment: u64, log: &[Recorded]) -> Result<Engine, ReplayError> {
+        let mut engine = Engine::new(self.config.clone());
+        engine.begin_replay(first_segment);
+        for recorded in log {
+            engine.replay(recorded)?;
+        }
+        engine.end_replay()?;
+        Ok(engine)
+    }
+}
