@@ -9,6 +9,7 @@ use clap::{
     ValueEnum,
     builder::{PossibleValuesParser, TypedValueParser},
 };
+use redrive_coordinator::journal::Durability;
 use redrive_proto::v1;
 
 /// A span of time such as "250ms", "90s", "1h30m", or "0".
@@ -67,6 +68,15 @@ pub(crate) fn weighted_queue(text: &str) -> Result<v1::QueueSubscription, String
 pub(crate) fn instant(text: &str) -> Result<prost_types::Timestamp, String> {
     text.parse().map_err(|_error: prost_types::TimestampError| {
         "is no instant of RFC 3339; write it as in 2027-01-31T08:00:00Z".to_owned()
+    })
+}
+
+/// A level of durability by its name.
+pub(crate) fn durability() -> impl TypedValueParser<Value = Durability> {
+    const LEVELS: [Durability; 3] = [Durability::Always, Durability::Interval, Durability::Memory];
+    PossibleValuesParser::new(LEVELS.map(Durability::name)).try_map(|name| {
+        let level = LEVELS.into_iter().find(|level| level.name() == name);
+        level.ok_or("is no level of durability")
     })
 }
 

@@ -6,9 +6,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::IntErrorKind;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::engine::retry::presets;
+use crate::journal::Durability;
 
 /// Least and most shards: a task id names its shard with 12 bits.
 pub const SHARDS_MAX: u16 = 4096;
@@ -24,6 +26,14 @@ pub const PING_INTERVAL_MAX: Duration = Duration::from_secs(60);
 pub const GRACE_MAX: Duration = Duration::from_secs(3600);
 /// The grace is more than so many ping intervals, so that a worker is suspected before it is lost.
 pub const GRACE_PINGS_MIN: u32 = 3;
+/// The shortest interval between syncs at level `interval`.
+pub const SYNC_INTERVAL_MIN: Duration = Duration::from_millis(1);
+/// The longest interval between syncs at level `interval`.
+pub const SYNC_INTERVAL_MAX: Duration = Duration::from_secs(10);
+/// The smallest segment of the journal.
+pub const SEGMENT_BYTES_MIN: u64 = 1024 * 1024;
+/// The largest segment of the journal.
+pub const SEGMENT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// The longest shutdown deadline.
 pub const SHUTDOWN_DEADLINE_MAX: Duration = Duration::from_secs(3600);
 
@@ -55,6 +65,16 @@ pub struct Config {
     pub default_policy: String,
     /// How long a graceful stop may take, 1 ms to 1 h. Default 25 s.
     pub shutdown_deadline: Duration,
+    /// The directory of the journal, made where it is missing; one coordinator at a time. Default
+    /// none: everything is kept in memory and ends with the process.
+    pub data_dir: Option<PathBuf>,
+    /// What "accepted" means. Default: always where there is a data directory, else memory.
+    pub durability: Option<Durability>,
+    /// How often the journal is synced at level `interval`, 1 ms to 10 s. Default 10 ms.
+    pub sync_interval: Duration,
+    /// Bytes of one segment of the journal, 1 MiB to 1 GiB. Default 64 MiB. An empty journal takes
+    /// four of them.
+    pub segment_bytes: u64,
 }
 
 impl Default for Config {
@@ -70,6 +90,10 @@ impl Default for Config {
             grace: Duration::from_secs(30),
             default_policy: "recommended".to_owned(),
             shutdown_deadline: Duration::from_secs(25),
+            data_dir: None,
+            durability: None,
+            sync_interval: Duration::from_millis(10),
+            segment_bytes: 64 * 1024 * 1024,
         }
     }
 }
@@ -120,6 +144,7 @@ impl Config {
             });
         }
         self.check_durations()?;
+        self.check_journal()?;
         if presets::named(&self.default_policy).is_none() {
             let all = presets::all();
             let names: Vec<&str> = all.iter().map(|policy| &*policy.name).collect();
@@ -149,6 +174,43 @@ impl Config {
         Err(ConfigError { flag, problem })
     }
 
+    /// What "accepted" means.
+    #[must_use]
+    pub fn durability(&self) -> Durability {
+        self.durability.unwrap_or(match self.data_dir {
+            Some(_) => Durability::Always,
+            None => Durability::Memory,
+        })
+    }
+
+    fn check_journal(&self) -> Result<(), ConfigError> {
+        let refuse = |flag, problem| Err(ConfigError { flag, problem });
+        match (self.durability(), &self.data_dir) {
+            (Durability::Always | Durability::Interval, None) => {
+                let problem = "is missing: say where the journal lies, or --durability memory \
+                               where tasks may be gone when the coordinator ends";
+                return refuse("--data-dir", problem.to_owned());
+            }
+            (Durability::Memory, Some(dir)) => {
+                let problem = format!(
+                    "memory writes nothing to {}; leave --data-dir out, or use always or interval",
+                    dir.display()
+                );
+                return refuse("--durability", problem);
+            }
+            (Durability::Always | Durability::Interval, Some(_)) | (Durability::Memory, None) => {}
+        }
+        if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&self.segment_bytes) {
+            let problem = format!(
+                "{} bytes are not between {SEGMENT_BYTES_MIN} (1 MiB) and {SEGMENT_BYTES_MAX} \
+                 (1 GiB)",
+                self.segment_bytes
+            );
+            return refuse("--segment-size", problem);
+        }
+        Ok(())
+    }
+
     fn check_durations(&self) -> Result<(), ConfigError> {
         let check = |flag, value: Duration, least: Duration, most: Duration| {
             if (least..=most).contains(&value) {
@@ -162,6 +224,12 @@ impl Config {
             self.ping_interval,
             PING_INTERVAL_MIN,
             PING_INTERVAL_MAX,
+        )?;
+        check(
+            "--sync-interval",
+            self.sync_interval,
+            SYNC_INTERVAL_MIN,
+            SYNC_INTERVAL_MAX,
         )?;
         let least = Duration::from_millis(1);
         check(
@@ -244,6 +312,19 @@ mod tests {
     }
 
     #[test]
+    fn a_data_directory_means_always_unless_something_else_is_said() {
+        let mut config = Config::default();
+        assert_eq!(config.durability(), Durability::Memory);
+        config.data_dir = Some("data".into());
+        assert_eq!(config.durability(), Durability::Always);
+        config.durability = Some(Durability::Interval);
+        assert_eq!(
+            (config.durability(), config.check()),
+            (Durability::Interval, Ok(()))
+        );
+    }
+
+    #[test]
     fn addresses_beyond_loopback_need_to_be_asked_for() {
         let open: SocketAddr = "0.0.0.0:7480".parse().unwrap();
         let text = refused(|config| config.listen = open);
@@ -302,6 +383,27 @@ mod tests {
             (
                 refused(|config| config.shutdown_deadline = seconds(3601)),
                 "--shutdown-deadline: 3601s is not between 1ms and 3600s",
+            ),
+            (
+                refused(|config| config.durability = Some(Durability::Always)),
+                "--data-dir: is missing: say where the journal lies, or --durability memory where \
+                 tasks may be gone when the coordinator ends",
+            ),
+            (
+                refused(|config| {
+                    config.data_dir = Some("data".into());
+                    config.durability = Some(Durability::Memory);
+                }),
+                "--durability: memory writes nothing to data; leave --data-dir out, or use always \
+                 or interval",
+            ),
+            (
+                refused(|config| config.sync_interval = seconds(11)),
+                "--sync-interval: 11s is not between 1ms and 10s",
+            ),
+            (
+                refused(|config| config.segment_bytes = 1000),
+                "--segment-size: 1000 bytes are not between 1048576 (1 MiB) and 1073741824 (1 GiB)",
             ),
             (
                 refused(|config| config.http_listen = config.listen),

@@ -2,11 +2,12 @@
 //!
 //! Owns the flags and the way down: the first signal stops in good order, the second one at once.
 
-use std::{net::SocketAddr, process::ExitCode, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
 use redrive_coordinator::{
     config::Config,
+    journal::Durability,
     run::{self, Running},
 };
 
@@ -21,11 +22,19 @@ const HELP: &str = "\
 SIGTERM or SIGINT stops in good order within the shutdown deadline: workers are
 told to reconnect, what waits is answered. A second signal stops at once.
 
-Tasks are kept in memory: they are gone when the coordinator ends.
+What --durability means, and what is lost (docs/durability.md):
+  always    accepted = synced to disk; survives a power cut (the default)
+  interval  accepted = written, synced every --sync-interval; survives kill -9,
+            a power cut loses at most the last interval
+  memory    nothing is kept: everything is gone when the coordinator ends
+
+Ends with 78 where the journal is damaged: it says what would be lost, and
+`redrive journal repair` accepts that.
 
 Examples:
-  redrive coordinator
-  redrive coordinator --listen 0.0.0.0:7480 --insecure --memory-limit 8GiB
+  redrive coordinator --data-dir /var/lib/redrive
+  redrive coordinator --data-dir data --listen 0.0.0.0:7480 --insecure
+  redrive coordinator --durability memory
   curl http://127.0.0.1:7481/metrics";
 
 /// The flags of `coordinator`.
@@ -118,6 +127,50 @@ pub(crate) struct SettingsArgs {
         value_name = "N"
     )]
     shards: u16,
+    #[command(flatten)]
+    journal: JournalArgs,
+}
+
+/// Where and how tasks are remembered.
+#[derive(Debug, Args)]
+pub(crate) struct JournalArgs {
+    /// The directory of the journal, made where it is missing
+    #[arg(
+        long,
+        env = "REDRIVE_DATA_DIR",
+        hide_env_values = true,
+        value_name = "DIR"
+    )]
+    data_dir: Option<PathBuf>,
+    /// What an accepted task survives [default: always; without --data-dir `dev` uses memory]
+    #[arg(
+        long,
+        env = "REDRIVE_DURABILITY",
+        hide_env_values = true,
+        value_parser = values::durability(),
+        value_name = "LEVEL"
+    )]
+    durability: Option<Durability>,
+    /// How often the journal is synced with --durability interval
+    #[arg(
+        long,
+        env = "REDRIVE_SYNC_INTERVAL",
+        hide_env_values = true,
+        default_value = "10ms",
+        value_parser = values::duration,
+        value_name = "TIME"
+    )]
+    sync_interval: Duration,
+    /// How large a file of the journal is; an empty journal takes four of them
+    #[arg(
+        long,
+        env = "REDRIVE_SEGMENT_SIZE",
+        hide_env_values = true,
+        default_value = "64MiB",
+        value_parser = values::size,
+        value_name = "SIZE"
+    )]
+    segment_size: u64,
 }
 
 impl SettingsArgs {
@@ -133,6 +186,10 @@ impl SettingsArgs {
             default_policy: self.default_policy,
             shutdown_deadline: self.shutdown_deadline,
             shard_count: self.shards,
+            data_dir: self.journal.data_dir,
+            durability: self.journal.durability,
+            sync_interval: self.journal.sync_interval,
+            segment_bytes: self.journal.segment_size,
             ..default
         }
     }
@@ -140,10 +197,12 @@ impl SettingsArgs {
 
 pub(crate) async fn run(_context: &Context, args: CoordinatorArgs) -> anyhow::Result<ExitCode> {
     let insecure = args.insecure;
-    let config = Config {
+    let mut config = Config {
         insecure,
         ..args.settings.config(args.listen, args.http_listen)
     };
+    // Nothing is forgotten because nothing was said: memory has to be asked for.
+    config.durability = config.durability.or(Some(Durability::Always));
     serve(config, |_running| Ok(())).await
 }
 
@@ -207,7 +266,15 @@ mod tests {
             "--default-policy=sidekiq",
             "--shutdown-deadline=1m",
             "--shards=4",
+            "--data-dir=data",
+            "--durability=interval",
+            "--sync-interval=5ms",
+            "--segment-size=4MiB",
         ]);
+        assert_eq!(config.data_dir, Some("data".into()));
+        assert_eq!(config.durability, Some(Durability::Interval));
+        assert_eq!(config.sync_interval, Duration::from_millis(5));
+        assert_eq!(config.segment_bytes, 4 << 20);
         assert_eq!(config.listen.to_string(), "[::1]:1");
         assert_eq!(config.http_listen.to_string(), "[::1]:2");
         assert!(config.insecure);

@@ -228,6 +228,46 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// About how many bytes it takes: its payloads and texts, and a little for the rest. What a
+    /// turn is bounded by.
+    #[must_use]
+    pub fn weight_bytes(&self) -> u64 {
+        const REST_BYTES: u64 = 64;
+        REST_BYTES
+            + match self {
+                Self::TaskEnqueued { task }
+                | Self::TransferSent { task, .. }
+                | Self::TransferReceived { task, .. }
+                | Self::TaskImage { task }
+                | Self::TransferImage { task, .. } => {
+                    task.bytes().saturating_sub(Task::FIXED_BYTES)
+                }
+                Self::RetryScheduled { leaves, .. } | Self::TaskDied { leaves, .. } => {
+                    leaves.weight_bytes()
+                }
+                Self::TaskFinished { leaves, result, .. } => {
+                    leaves.weight_bytes() + result.as_ref().map_or(0, Payload::weight_bytes)
+                }
+                Self::TasksForgotten { ids } => 16 * ids.len() as u64,
+                Self::EpochStarted { .. }
+                | Self::QueueConfigured { .. }
+                | Self::QueuePaused { .. }
+                | Self::QueueResumed { .. }
+                | Self::LeaseGranted { .. }
+                | Self::LeaseStarted { .. }
+                | Self::CancelRequested { .. }
+                | Self::TimeoutsChanged { .. }
+                | Self::TaskRedriven { .. }
+                | Self::ExpiredThrough { .. }
+                | Self::TransferConfirmed { .. }
+                | Self::SegmentOpened { .. }
+                | Self::QueueImage { .. }
+                | Self::SegmentsCleaned { .. } => 0,
+            }
+    }
+}
+
 /// A shard without its entities: sequences, watermarks, clock.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ShardImage {
@@ -258,4 +298,14 @@ pub struct Leaves {
     pub checkpoint: Option<Payload>,
     /// A new limit of attempts.
     pub max_attempts: Option<u32>,
+}
+
+impl Leaves {
+    fn weight_bytes(&self) -> u64 {
+        let payload = self.payload.as_ref().map_or(0, Payload::weight_bytes);
+        let checkpoint = self.checkpoint.as_ref().map_or(0, Payload::weight_bytes);
+        let failure = self.failure.as_ref();
+        let failure = failure.map_or(0, |failure| failure.message.len() + failure.stack.len());
+        payload + checkpoint + failure as u64
+    }
 }

@@ -18,6 +18,7 @@ use super::event::{Event, Recorded};
 use super::ids::{LeaseToken, LinkId, QueueName, RequestId, SessionId, ShardId, TaskId, Timestamp};
 use super::ledger::task::Task;
 use super::ledger::{Ledger, ReplayError};
+use super::limits;
 use super::notice;
 use super::rejection::Rejection;
 use super::sessions::{Member, Sessions};
@@ -30,6 +31,16 @@ pub struct Turn {
     pub events: Vec<Recorded>,
     /// What the outside must be told once that is durable, in order.
     pub effects: Vec<Effect>,
+    /// About how many bytes the events take.
+    pub bytes: u64,
+}
+
+impl Turn {
+    /// Whether it has as much to remember as it should: what is left waits for the next one.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.bytes >= limits::TURN_BYTES_MAX
+    }
 }
 
 /// Everything the engine holds.
@@ -238,7 +249,13 @@ impl<'a> Step<'a> {
         if let Some(notice) = notice::of(shard.ledger(), &recorded.event, before, now) {
             self.turn.effects.push(Effect::Notice(Box::new(notice)));
         }
+        self.turn.bytes += recorded.event.weight_bytes();
         self.turn.events.push(recorded);
+    }
+
+    /// Whether the turn has as much to remember as it should.
+    pub(super) const fn turn_is_full(&self) -> bool {
+        self.turn.is_full()
     }
 
     /// Emits an effect.

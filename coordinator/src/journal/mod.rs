@@ -46,6 +46,24 @@ pub struct Frame<Record, Release> {
     pub records: Vec<Record>,
     /// What may leave then.
     pub release: Release,
+    /// Its first records are all that a log which begins with it has to know besides entities: the
+    /// journal begins a segment with it, where it has segments.
+    pub opens_segment: bool,
+}
+
+/// What a journal would like of whoever appends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asks {
+    /// The next frame should open a segment.
+    pub opener: bool,
+    /// The disk is full: nothing should be accepted that grows.
+    pub refuse_growth: bool,
+}
+
+/// Turns a record into bytes.
+pub trait Encode<Record>: Send {
+    /// Appends the record's bytes to `out`.
+    fn encode(&self, record: &Record, out: &mut Vec<u8>);
 }
 
 /// Something that remembers frames in order and releases them when they are durable.
@@ -55,6 +73,11 @@ pub struct Frame<Record, Release> {
 pub trait Journal<Record, Release>: Send {
     /// What "durable" means here. Never changes.
     fn durability(&self) -> Durability;
+
+    /// What it would like now; to be asked before each frame.
+    fn asks(&self) -> Asks {
+        Asks::default()
+    }
 
     /// Takes the next frame. Waits while the writer is as many frames behind as it may be: that is
     /// the back-pressure on whoever appends.

@@ -108,14 +108,14 @@ impl CommandQueue {
     }
 
     /// Moves the oldest commands, at most so many, to the end of `into`.
-    pub(crate) fn take(&self, count_max: usize, into: &mut Vec<Command>) {
+    pub(crate) fn take(&self, count_max: usize, into: &mut impl Extend<Command>) {
         let mut state = self.lock();
         let count = state.waiting.len().min(count_max);
         let mut room = 0;
-        for waiting in state.waiting.drain(..count) {
+        into.extend(state.waiting.drain(..count).map(|waiting| {
             room += usize::from(waiting.took_room);
-            into.push(waiting.command);
-        }
+            waiting.command
+        }));
         drop(state);
         self.room.add_permits(room);
     }

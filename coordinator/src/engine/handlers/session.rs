@@ -352,7 +352,7 @@ pub(super) fn wake_due(step: &mut Step<'_>) {
     const LEASES_ENDED_MAX: usize = 1000;
     let now = step.now();
     let mut left = LEASES_ENDED_MAX;
-    while left > 0 {
+    while left > 0 && !step.turn_is_full() {
         let Some(id) = step.sessions().due(now) else {
             return;
         };
@@ -444,11 +444,15 @@ fn give_up(step: &mut Step<'_>, id: SessionId, leases_max: usize) -> usize {
     session.lost = true;
     let worker = session.info.worker.clone();
     let held: Vec<TaskId> = session.held.keys().take(leases_max).copied().collect();
-    let more = session.held.len() > held.len();
+    let mut more = session.held.len() > held.len();
     let message = format!("worker {worker} was lost: nothing was heard of it within the grace");
     let failure = Failure::new(FailureClass::WorkerLost, &message);
     let count = held.len();
     for task in held {
+        if step.turn_is_full() {
+            more = true;
+            break;
+        }
         let begun = {
             let session = step.sessions().get(id).expect("looked at");
             let begun = session

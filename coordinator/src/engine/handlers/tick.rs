@@ -41,6 +41,9 @@ pub(super) fn handle(step: &mut Step<'_>) {
 fn ring_due(step: &mut Step<'_>) {
     let now = step.now();
     for _ in 0..ALARMS_MAX {
+        if step.turn_is_full() {
+            return;
+        }
         let Some(alarm) = step.clocks_mut().pop_due(now) else {
             return;
         };

@@ -21,6 +21,13 @@ pub struct Payload {
     pub content_type: Option<Arc<str>>,
 }
 
+impl Payload {
+    /// Its bytes.
+    pub(crate) const fn weight_bytes(&self) -> u64 {
+        self.data.len() as u64
+    }
+}
+
 /// How urgent a task is within its queue; the order is the order of delivery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Priority {

@@ -2,8 +2,10 @@
 //!
 //! Owns the engine, the journal and the clock. Never performs an effect: the journal releases them
 //! (I2). Invariants: the clock is read once a turn; all input that has arrived is handled before
-//! timers; a turn is appended as one frame; the first failure of the journal is the end.
+//! timers; a turn is appended as one frame of a bounded size; the first failure of the journal is
+//! the end.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,7 +54,9 @@ pub(crate) struct Driver<E> {
     failed: watch::Receiver<Option<JournalError>>,
     signals: Signals,
     shut_down: bool,
-    commands: Vec<Command>,
+    disk_full: bool,
+    /// Taken from the inbox; what one turn has no room for is the first of the next.
+    commands: VecDeque<Command>,
     listening: Listening,
 }
 
@@ -121,7 +125,8 @@ impl<E: Decides> Driver<E> {
             failed,
             signals,
             shut_down: false,
-            commands: Vec::with_capacity(limits::COMMANDS_PER_TURN_MAX),
+            disk_full: false,
+            commands: VecDeque::with_capacity(limits::COMMANDS_PER_TURN_MAX),
             listening,
         }
     }
@@ -155,7 +160,7 @@ impl<E: Decides> Driver<E> {
             error = journal_failed(&mut self.failed) => Input::Failed(error),
             () = self.signals.end.cancelled() => Input::End,
             () = self.signals.shut_down.cancelled(), if !self.shut_down => Input::ShutDown,
-            () = self.desk.queue.arrived() => Input::Commands,
+            () = arrived(&self.desk, &self.commands) => Input::Commands,
             why = alarm(now, deadline) => Input::Deadline(why),
         }
     }
@@ -169,6 +174,7 @@ impl<E: Decides> Driver<E> {
         self.measure_begin(began_by, late_ms);
 
         let mut turn = Turn::default();
+        let opens_segment = self.heed_journal(now, &mut turn);
         if late_ms > 0 {
             // Before what arrived meanwhile: whoever speaks now is heard after the lateness.
             self.engine
@@ -177,27 +183,56 @@ impl<E: Decides> Driver<E> {
         if let Some(command) = first {
             self.engine.step(now, command, &mut turn);
         }
-        let mut commands = std::mem::take(&mut self.commands);
-        self.desk
-            .queue
-            .take(limits::COMMANDS_PER_TURN_MAX, &mut commands);
-        for command in commands.drain(..) {
-            if self.is_wanted(&command) {
-                self.engine.step(now, command, &mut turn);
-            }
-        }
-        self.commands = commands;
+        self.step_commands(now, &mut turn);
         self.tick(now, &mut turn);
 
-        let Turn { events, effects } = turn;
+        let Turn {
+            events, effects, ..
+        } = turn;
         if !(events.is_empty() && effects.is_empty()) {
             self.journal.append(Frame {
                 records: events,
                 release: effects,
+                opens_segment,
             })?;
         }
         self.measure_end(began);
         Ok(())
+    }
+
+    /// What the journal asks for comes before everything else; answers whether the turn opens a
+    /// segment.
+    fn heed_journal(&mut self, now: Timestamp, turn: &mut Turn) -> bool {
+        let asks = self.journal.asks();
+        if asks.opener {
+            self.engine.step(now, Command::OpenSegment, turn);
+        }
+        if asks.refuse_growth != self.disk_full {
+            self.disk_full = asks.refuse_growth;
+            let full = Command::DiskFull(self.disk_full);
+            self.engine.step(now, full, turn);
+            if self.disk_full {
+                tracing::error!(
+                    "the journal's disk is full: enqueues are refused until there is room"
+                );
+            } else {
+                tracing::info!("the journal's disk has room again: enqueues are accepted");
+            }
+        }
+        asks.opener
+    }
+
+    /// Everything that has arrived, up to a number and a size.
+    fn step_commands(&mut self, now: Timestamp, turn: &mut Turn) {
+        let room = limits::COMMANDS_PER_TURN_MAX - self.commands.len();
+        self.desk.queue.take(room, &mut self.commands);
+        while !turn.is_full()
+            && let Some(command) = self.commands.pop_front()
+        {
+            if self.is_wanted(&command) {
+                self.engine.step(now, command, turn);
+            }
+        }
     }
 
     /// A call whose caller left before its turn is not carried out: nobody would hear the answer.
@@ -255,6 +290,13 @@ impl Listening {
         let overslept_ms = self.planned.map_or(0, |planned| now.since_ms(planned));
         let late_ms = overslept_ms.max(self.deaf_ms);
         if late_ms > LATE_MS_MAX { late_ms } else { 0 }
+    }
+}
+
+/// Waits until there are commands, be it what the last turn had no room for.
+async fn arrived(desk: &Desk, left: &VecDeque<Command>) {
+    if left.is_empty() {
+        desk.queue.arrived().await;
     }
 }
 
