@@ -240,6 +240,7 @@ fn start_engine(
     journal.append(Frame {
         records: turn.events,
         release: turn.effects,
+        opens_segment: false,
     })?;
 
     let inbox = Inbox::new(Arc::clone(&desk));

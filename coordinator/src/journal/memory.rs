@@ -70,6 +70,7 @@ mod tests {
                 .append(Frame {
                     records: vec!["fact"],
                     release,
+                    opens_segment: false,
                 })
                 .unwrap();
             assert_eq!(told.try_recv(), Ok(release));
@@ -79,7 +80,8 @@ mod tests {
             journal
                 .append(Frame {
                     records: vec!["late"],
-                    release: 3
+                    release: 3,
+                    opens_segment: false,
                 })
                 .is_err()
         );

@@ -194,6 +194,7 @@ impl<E: Decides> Driver<E> {
             self.journal.append(Frame {
                 records: events,
                 release: effects,
+                opens_segment: false,
             })?;
         }
         self.measure_end(began);
