@@ -125,7 +125,7 @@ pub(super) fn entity_of(bytes: &[u8]) -> Result<Option<(ShardId, Entity)>, Decod
     Ok(Some((shard, entity)))
 }
 
-pub(super) fn opens_shard(bytes: &[u8]) -> Result<Option<(ShardId, u64)>, DecodeError> {
-    let Header { number, shard, seq } = Header::get(&mut Cursor::new(bytes))?;
-    Ok((number == SEGMENT_OPENED).then_some((shard, seq)))
+pub(super) fn place_of(bytes: &[u8]) -> Result<(ShardId, u64), DecodeError> {
+    let Header { shard, seq, .. } = Header::get(&mut Cursor::new(bytes))?;
+    Ok((shard, seq))
 }

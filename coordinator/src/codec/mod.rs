@@ -85,11 +85,10 @@ pub fn entity_of(bytes: &[u8]) -> Result<Option<(ShardId, Entity)>, DecodeError>
     event::entity_of(bytes)
 }
 
-/// Of the record that opens a segment for a shard: which shard, and the record's sequence. `None`
-/// for records of any other kind. Reads no further than that.
+/// Whose event a record is, and which: its shard and its sequence. Reads no further than that.
 ///
 /// # Errors
 /// Where the record does not get that far.
-pub fn opens_shard(bytes: &[u8]) -> Result<Option<(ShardId, u64)>, DecodeError> {
-    event::opens_shard(bytes)
+pub fn place_of(bytes: &[u8]) -> Result<(ShardId, u64), DecodeError> {
+    event::place_of(bytes)
 }

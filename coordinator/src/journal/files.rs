@@ -208,6 +208,12 @@ impl LogFiles {
         self.log.files().sealed.iter().copied().collect()
     }
 
+    /// Whether the disk is full and the reserve touched: what grows should be refused.
+    #[must_use]
+    pub fn refuses_growth(&self) -> bool {
+        self.log.spares.refuse_growth()
+    }
+
     /// Bytes on disk: all segments, the active one at its full size, and the reserve files.
     #[must_use]
     pub fn disk_bytes(&self) -> u64 {

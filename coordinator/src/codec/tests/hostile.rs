@@ -10,7 +10,7 @@ use super::{encoded, samples};
 use crate::codec::cache::Cache;
 use crate::codec::shape::{Item, Wire};
 use crate::codec::wire::{Cursor, Reader, Writer};
-use crate::codec::{DecodeError, Decoder, Problem, entity_of, opens_shard};
+use crate::codec::{DecodeError, Decoder, Problem, entity_of, place_of};
 use crate::engine::event::Recorded;
 use crate::engine::ids::ShardId;
 use crate::engine::ledger::history::{RunOutcome, RunRecord};
@@ -19,7 +19,7 @@ use crate::engine::retry::policy::{Match, Rule, RuleAction};
 
 /// Gives the bytes to everything that reads them. What is taken for a record has this one form.
 fn read(decoder: &mut Decoder, bytes: &[u8]) -> Result<Recorded, DecodeError> {
-    let peeked = (entity_of(bytes), opens_shard(bytes));
+    let peeked = (entity_of(bytes), place_of(bytes));
     let decoded = decoder.decode(bytes);
     if let Ok(record) = &decoded {
         assert_eq!(encoded(record), bytes, "one form: {record:?}");

@@ -7,7 +7,7 @@ use super::{encoded, samples, through_the_codec};
 use crate::codec::cache::Cache;
 use crate::codec::shape::{Layout, Wire};
 use crate::codec::wire::{Cursor, Reader, Writer};
-use crate::codec::{entity_of, opens_shard};
+use crate::codec::{entity_of, place_of};
 use crate::engine::command::Entity;
 use crate::engine::event::{Event, Leaves, Recorded};
 use crate::engine::failure::FailureClass;
@@ -169,10 +169,9 @@ fn the_cleaner_learns_which_entity_a_record_speaks_of() {
 }
 
 #[test]
-fn the_record_that_opens_a_segment_for_a_shard_is_recognised() {
+fn every_record_says_first_whose_event_it_is_and_which() {
     for sample in samples::all() {
-        let opens = matches!(sample.event, Event::SegmentOpened { .. });
-        let found = opens_shard(&encoded(&sample)).unwrap();
-        assert_eq!(found, opens.then_some((sample.shard, sample.seq)));
+        let found = place_of(&encoded(&sample)).unwrap();
+        assert_eq!(found, (sample.shard, sample.seq));
     }
 }
