@@ -45,7 +45,7 @@ impl DirStorage {
             let mut builder = DirBuilder::new();
             builder.recursive(true).mode(DIRECTORY_MODE).create(path)?;
             let parent = path.parent().filter(|parent| *parent != Path::new(""));
-            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+            File::open(parent.unwrap_or_else(|| Path::new(".")))?.sync_all()?;
         }
         Self::existing(path)
     }

@@ -40,7 +40,7 @@ pub use files::{LogFiles, ReadError, SegmentInfo, SegmentRecords};
 pub use inline::InlineJournal;
 pub use local::LocalJournal;
 pub use memory::MemoryJournal;
-pub use open::{OpenError, Options, Recovered, SegmentPos, Syncing, TornTail, open};
+pub use open::{OpenError, Options, Recovered, SegmentPos, Syncing, TornTail, UseRecord, open};
 pub use stats::{LogNumbers, LogStats};
 pub use storage::{Storage, StorageLock, Stored, StoredFile};
 pub use survey::Damage;

@@ -134,6 +134,9 @@ pub struct SegmentPos {
     pub offset: u64,
 }
 
+/// Uses one record; what it says against the record is damage.
+pub type UseRecord<'a> = dyn FnMut(SegmentPos, &[u8]) -> Result<(), String> + 'a;
+
 /// A tail that was being written when the journal's process or machine ended; it is cut at the
 /// start, and nothing of it was acknowledged (at `interval`: was synced).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -352,10 +355,7 @@ impl Recovered {
     /// # Errors
     /// Where the log is damaged or `f` refuses a record (both [`OpenError::Corrupt`]; what was
     /// handed out before is void), or where the machine refuses.
-    pub fn replay(
-        &mut self,
-        f: &mut dyn FnMut(SegmentPos, &[u8]) -> Result<(), String>,
-    ) -> Result<(), OpenError> {
+    pub fn replay(&mut self, f: &mut UseRecord<'_>) -> Result<(), OpenError> {
         let mut use_records = |segment: u64, chunk: &Chunk| {
             for frame in &chunk.frames {
                 for record in Records::of(&chunk.bytes, frame) {
@@ -406,7 +406,7 @@ impl Recovered {
         }
     }
 
-    /// A record that the caller found to be wrong after the replay, as an error that names it.
+    /// Why the stream stopped, as an error that says what it costs.
     fn refuse(&self, stop: Stop) -> OpenError {
         let (index, offset, why) = match stop {
             Stop::Io(index, cause) => {

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::JournalError;
@@ -21,6 +22,8 @@ pub(super) struct Spares {
     poison: Arc<dyn Poison>,
     /// The size of each.
     bytes: u64,
+    /// Whether a helper thread tends the files; otherwise whoever takes one does.
+    helped: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -38,8 +41,6 @@ struct State {
     begun: u64,
     /// The last attempt that met a full disk.
     refused: u64,
-    /// Whether a helper thread tends the files; otherwise whoever takes one does.
-    helped: bool,
     stop: bool,
 }
 
@@ -86,6 +87,7 @@ impl Spares {
             storage,
             poison,
             bytes,
+            helped: AtomicBool::new(false),
             state: Mutex::new(state),
             changed: Condvar::new(),
         }
@@ -238,7 +240,7 @@ impl Spares {
                 let cause = "the disk is full, and no reserve file is left";
                 return Err(cannot("begin a segment", cause));
             }
-            if state.helped {
+            if self.helped.load(Ordering::Acquire) {
                 let waited = self.changed.wait_timeout(state, FULL_RETRY);
                 (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
             } else {
@@ -251,15 +253,14 @@ impl Spares {
 
     /// A helper will call [`Spares::run`]; what is taken is refilled by it alone.
     pub(super) fn expect_helper(&self) {
-        self.lock().helped = true;
+        self.helped.store(true, Ordering::Release);
     }
 
     /// Keeps the reserve full until it is told to stop, or the journal fails.
     pub(super) fn run(&self) {
         loop {
-            let tended = match self.tend() {
-                Ok(tended) => tended,
-                Err(_) => return,
+            let Ok(tended) = self.tend() else {
+                return;
             };
             let mut state = self.lock();
             match tended {

@@ -90,20 +90,35 @@ pub(super) fn disk(storage: &SimulatedStorage) -> Arc<dyn Storage> {
     Arc::new(storage.clone())
 }
 
-/// A record that says its number, of a length that depends on it.
+/// What records are filled with, from a place that depends on their number.
+const FILL: [u8; 1024] = {
+    let mut fill = [0; 1024];
+    let mut at = 0;
+    while at < fill.len() {
+        fill[at] = format::mixed(at as u64).to_le_bytes()[0];
+        at += 1;
+    }
+    fill
+};
+
+/// The tail of a record, of a length that depends on its number.
+fn tail(number: u64) -> &'static [u8] {
+    let from = usize::try_from(number * 13 % 512).unwrap();
+    let len = usize::try_from(number * 37 % 400).unwrap();
+    &FILL[from..from + len]
+}
+
+/// A record that says its number.
 pub(super) fn record(number: u64) -> Vec<u8> {
-    let mut bytes = number.to_le_bytes().to_vec();
-    let tail = usize::try_from(number * 37 % 400).unwrap();
-    bytes.extend((0..tail).map(|at| u8::try_from((at + tail) % 251).unwrap()));
-    bytes
+    [&number.to_le_bytes(), tail(number)].concat()
 }
 
 /// The number of a record; panics where it is not what [`record`] made.
 pub(super) fn number_of(bytes: &[u8]) -> u64 {
-    let number = u64::from_le_bytes(*bytes.first_chunk().unwrap());
-    assert_eq!(
-        bytes,
-        record(number),
+    let (number, rest) = bytes.split_first_chunk().unwrap();
+    let number = u64::from_le_bytes(*number);
+    assert!(
+        rest == tail(number),
         "record {number} is not what was appended"
     );
     number
