@@ -9,8 +9,8 @@ use redrive_client::connect::Address;
 use crate::{
     commands::{
         completion::CompletionArgs, coordinator::CoordinatorArgs, dead::DeadArgs, dev::DevArgs,
-        events::EventsArgs, info::InfoArgs, policy::PolicyArgs, queue::QueueArgs, task::TaskArgs,
-        worker::WorkerArgs,
+        events::EventsArgs, info::InfoArgs, journal::JournalArgs, policy::PolicyArgs,
+        queue::QueueArgs, task::TaskArgs, worker::WorkerArgs,
     },
     demo,
     output::Format,
@@ -186,6 +186,8 @@ pub(crate) enum Command {
     Events(EventsArgs),
     /// Ask the coordinator about itself: version, durability, limits
     Info(InfoArgs),
+    /// Inspect, verify and repair the journal of a coordinator that does not run
+    Journal(JournalArgs),
     /// Print a completion script for a shell
     Completion(CompletionArgs),
 }
@@ -203,6 +205,7 @@ impl Command {
             | Self::Policy(_)
             | Self::Events(_)
             | Self::Info(_)
+            | Self::Journal(_)
             | Self::Completion(_) => false,
         }
     }

@@ -11,6 +11,7 @@ pub(crate) mod enqueue;
 pub(crate) mod enqueue_many;
 pub(crate) mod events;
 pub(crate) mod info;
+pub(crate) mod journal;
 pub(crate) mod policy;
 pub(crate) mod queue;
 pub(crate) mod task;
@@ -42,6 +43,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Policy(args) => policy::run(&context, args).await,
         Command::Events(args) => events::run(&context, args).await,
         Command::Info(args) => info::run(&context, &args).await,
+        Command::Journal(args) => journal::run(&context, args),
         Command::Completion(args) => completion::run(&context, &args),
     }
 }
