@@ -8,9 +8,9 @@ use redrive_client::connect::Address;
 
 use crate::{
     commands::{
-        completion::CompletionArgs, coordinator::CoordinatorArgs, dead::DeadArgs, dev::DevArgs,
-        events::EventsArgs, info::InfoArgs, policy::PolicyArgs, queue::QueueArgs, task::TaskArgs,
-        worker::WorkerArgs,
+        bench::BenchArgs, completion::CompletionArgs, coordinator::CoordinatorArgs, dead::DeadArgs,
+        dev::DevArgs, events::EventsArgs, info::InfoArgs, policy::PolicyArgs, queue::QueueArgs,
+        task::TaskArgs, worker::WorkerArgs,
     },
     demo,
     output::Format,
@@ -171,6 +171,9 @@ pub(crate) enum Command {
     /// See the whole product at work: webhooks, a failing upstream, retries, a
     /// killed worker, dead letters
     Demo(demo::Args),
+    /// Measure a coordinator: rates, latencies, memory, and whether every task was
+    /// done once
+    Bench(BenchArgs),
     /// Run a ready-made worker, or see and drain those connected
     Worker(WorkerArgs),
     /// Enqueue, follow, change and cancel tasks
@@ -195,7 +198,8 @@ impl Command {
         match self {
             Self::Coordinator(_) | Self::Dev(_) => true,
             Self::Worker(args) => args.is_server(),
-            Self::Demo(_)
+            Self::Bench(_)
+            | Self::Demo(_)
             | Self::Task(_)
             | Self::Queue(_)
             | Self::Dead(_)
@@ -279,6 +283,7 @@ mod tests {
             "dead discard",
             "policy preview",
             "events",
+            "bench",
         ] {
             let (_, mut verb) = verbs()
                 .into_iter()
