@@ -10,8 +10,9 @@ use super::{meter::Timeline, phase::Phase};
 
 /// The least memory limit that a coordinator is started with.
 const MEMORY_LIMIT_MIN: u64 = 1024 * 1024 * 1024;
-/// What a waiting task takes at most, beside its payload. Measured by `memory`; this leaves room.
-const TASK_BYTES: u64 = 1_536;
+/// What the coordinator accounts for a waiting task, beside its payload, with room to spare: see
+/// the phase `memory`.
+const TASK_BYTES: u64 = 768;
 
 /// When an acknowledged task is safe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
