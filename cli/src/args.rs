@@ -8,8 +8,8 @@ use redrive_client::connect::Address;
 
 use crate::{
     commands::{
-        completion::CompletionArgs, coordinator::CoordinatorArgs, dead::DeadArgs, dev::DevArgs,
-        events::EventsArgs, info::InfoArgs, journal::JournalArgs, policy::PolicyArgs,
+        bench::BenchArgs, completion::CompletionArgs, coordinator::CoordinatorArgs, dead::DeadArgs,
+        dev::DevArgs, events::EventsArgs, info::InfoArgs, journal::JournalArgs, policy::PolicyArgs,
         queue::QueueArgs, task::TaskArgs, worker::WorkerArgs,
     },
     demo,
@@ -172,6 +172,9 @@ pub(crate) enum Command {
     /// See the whole product at work: webhooks, a failing upstream, retries, a
     /// killed worker, dead letters
     Demo(demo::Args),
+    /// Measure a coordinator: rates, latencies, memory, and whether every task was
+    /// done once
+    Bench(BenchArgs),
     /// Run a ready-made worker, or see and drain those connected
     Worker(WorkerArgs),
     /// Enqueue, follow, change and cancel tasks
@@ -198,7 +201,8 @@ impl Command {
         match self {
             Self::Coordinator(_) | Self::Dev(_) => true,
             Self::Worker(args) => args.is_server(),
-            Self::Demo(_)
+            Self::Bench(_)
+            | Self::Demo(_)
             | Self::Task(_)
             | Self::Queue(_)
             | Self::Dead(_)
@@ -283,6 +287,7 @@ mod tests {
             "dead discard",
             "policy preview",
             "events",
+            "bench",
         ] {
             let (_, mut verb) = verbs()
                 .into_iter()

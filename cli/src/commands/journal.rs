@@ -8,10 +8,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use redrive_coordinator::{
-    journal::{
-        DirStorage,
-        inspect::{self, LogVerdict, RepairError, Report, SegmentReport, SegmentVerdict},
-    },
+    journal::{self, DirStorage, LogVerdict, RepairError, Report, SegmentReport, SegmentVerdict},
     run,
 };
 use serde_json::{Value, json};
@@ -89,9 +86,11 @@ fn storage(args: &DirArgs) -> anyhow::Result<DirStorage> {
 }
 
 fn inspect(context: &Context, args: &DirArgs) -> anyhow::Result<ExitCode> {
-    let report = inspect::inspect(&storage(args)?)?;
+    let report = journal::inspect(&storage(args)?)?;
     match context.out.format {
-        Format::Table => context.out.text(&table(&Style::plain(), &report))?,
+        Format::Table => context
+            .out
+            .text(&context.out.view(|style| table(style, &report)))?,
         Format::Json => context
             .out
             .text(&serde_json::to_string_pretty(&report_json(&report))?)?,
@@ -224,7 +223,7 @@ fn verify(context: &Context, args: &DirArgs) -> anyhow::Result<ExitCode> {
 
 fn repair(context: &Context, args: &RepairArgs) -> anyhow::Result<ExitCode> {
     let storage = storage(&args.dir)?;
-    match inspect::repair(&storage, args.accept_loss) {
+    match journal::repair(&storage, args.accept_loss) {
         Ok(repaired) => {
             let Some(damage) = repaired.damage else {
                 context

@@ -15,11 +15,11 @@ use super::{
     clock,
     input::Delivery,
     policy::{self, Cause, PRESET, Windows},
-    processes::{self, Process},
     screen::Screen,
     text::span,
     upstream::{RETRY_AFTER_SECONDS, Upstream},
 };
+use crate::processes::{self, Process};
 
 /// Workers that are started.
 const WORKERS: usize = 3;
