@@ -18,6 +18,7 @@ pub mod invariants;
 pub mod ledger;
 pub mod limits;
 mod notice;
+mod refresh;
 pub mod rejection;
 pub mod retry;
 mod sessions;
