@@ -6,7 +6,7 @@ use super::format::{
 use super::recover::{Ending, Expect, FrameAt, Verdict, Why, scan};
 
 const SALT: u32 = 0xA5A5;
-const CAPACITY: usize = 16 << 10;
+const CAPACITY: usize = BLOCK_BYTES + 1024;
 
 /// What stands in the place of one frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
