@@ -8,6 +8,7 @@
 mod agenda;
 mod clocks;
 pub mod command;
+mod dense;
 pub mod effect;
 pub mod event;
 pub mod failure;

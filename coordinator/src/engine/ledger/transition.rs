@@ -302,7 +302,7 @@ impl Task {
     }
 
     fn timeouts_changed(&mut self, timeouts: Timeouts) {
-        self.timeouts = Some(timeouts);
+        self.own_mut().timeouts = Some(timeouts);
         if let State::Leased(lease) = &mut self.state {
             lease.timeouts = timeouts;
         }
@@ -327,7 +327,7 @@ impl Task {
             self.payload = payload.clone();
         }
         if leaves.max_attempts.is_some() {
-            self.max_attempts = leaves.max_attempts;
+            self.own_mut().max_attempts = leaves.max_attempts;
         }
         let side = self.side_mut();
         side.history.push(run.clone());
