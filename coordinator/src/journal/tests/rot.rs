@@ -133,7 +133,6 @@ fn a_segment_that_is_gone_or_foreign_or_in_anothers_place_is_refused() {
     let (storage, _) = short_segments(true);
     let files = segment_files(&storage);
     let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
-    let (other, _) = short_segments(true);
     let image = || storage.crash(simulated::Tear::Everything);
     let copy = |from: &SimulatedStorage, name: &str, to: &SimulatedStorage, new: &str| {
         let mut bytes = Vec::new();
@@ -156,11 +155,7 @@ fn a_segment_that_is_gone_or_foreign_or_in_anothers_place_is_refused() {
     let swapped = image();
     copy(&storage, names[2], &swapped, names[1]);
     refused(&swapped, "under another's name");
-    // Of the same journal by its seed, but from another life: the chain tells.
-    let (mut journal, _, _) = start(&other, ALWAYS);
-    append(&mut journal, 1..=400).unwrap();
     let relative = image();
-    other.rot(names[0], 8192, 0);
     copy(&journal_of_another_seed(), names[1], &relative, names[1]);
     refused(&relative, "belongs to another journal");
     let headless = image();
