@@ -7,9 +7,11 @@
 //! started ends with the value that stands for it.
 //!
 //! [`Harness`] is a coordinator and the stubs of all its services; [`RawWorker`] speaks the worker
-//! protocol by hand; [`SdkWorker`] runs a worker of the SDK; [`Proxy`] is a network that can be cut.
+//! protocol by hand; [`SdkWorker`] runs a worker of the SDK; [`Proxy`] is a network that can be cut;
+//! [`history`] is what clients saw of a coordinator, with a judge of its own.
 
 pub mod harness;
+pub mod history;
 pub mod make;
 pub mod proxy;
 pub mod raw_worker;
