@@ -69,6 +69,7 @@ Exit codes:
   64+n the call failed with gRPC code n, for example
        67 INVALID_ARGUMENT      68 DEADLINE_EXCEEDED     69 NOT_FOUND
        72 RESOURCE_EXHAUSTED    73 FAILED_PRECONDITION   78 UNAVAILABLE
+   78  coordinator, dev, journal: the journal is damaged; it says what is lost
   141  the reader of stdout went away";
 
 /// The whole command line.

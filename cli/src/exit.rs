@@ -5,6 +5,7 @@
 use std::{error::Error as StdError, fmt, io, process::ExitCode};
 
 use redrive_client::{CallFailure, Error as ClientError};
+use redrive_coordinator::run::StartError;
 
 use crate::output::{self, human};
 
@@ -20,6 +21,8 @@ pub(crate) const WAIT_CANCELLED: u8 = 11;
 pub(crate) const WAIT_TIMED_OUT: u8 = 12;
 /// A call failed: this plus its gRPC code.
 pub(crate) const RPC_BASE: u8 = 64;
+/// The journal is damaged: the coordinator refuses to start. EX_CONFIG of sysexits.h.
+pub(crate) const DAMAGED: u8 = 78;
 /// The reader of stdout went away: 128 + SIGPIPE, as for programs that the signal ends.
 pub(crate) const CLOSED_PIPE: u8 = 141;
 /// Stopped at once by a second signal: 128 + SIGINT.
@@ -53,9 +56,17 @@ pub(crate) fn code(error: &anyhow::Error) -> u8 {
     }
     if error.downcast_ref::<Usage>().is_some() {
         USAGE
+    } else if is_damage(error) {
+        DAMAGED
     } else {
         OTHER
     }
+}
+
+fn is_damage(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<StartError>()
+        .is_some_and(StartError::is_damage)
 }
 
 /// Tells the error on stderr, unless nobody reads any more, and answers its code.

@@ -1,9 +1,10 @@
 //! The coordinator of Redrive: the engine decides, the journal remembers, the shell does.
 //!
-//! Read in this order: [`engine`] (pure: commands in, events and effects out), [`journal`] (what
-//! must be durable before anything is told), [`shell`] (the loop that runs the engine, and the
-//! clock), [`server`] (gRPC and HTTP at the edge). `ARCHITECTURE.md` is the map.
+//! Read in this order: [`engine`] (pure: commands in, events and effects out), [`codec`] (events as
+//! bytes), [`journal`] (what must be durable before anything is told), [`shell`] (the loop that runs
+//! the engine, and the clock), [`server`] (gRPC and HTTP at the edge). `ARCHITECTURE.md` is the map.
 
+pub mod codec;
 pub mod config;
 pub mod engine;
 pub mod journal;

@@ -7,29 +7,25 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::TryRng;
-use rand::rngs::SysRng;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigError};
-use crate::engine::retry::presets;
-use crate::engine::{Engine, EngineConfig, Turn, limits};
-use crate::journal::{Durability, Frame, JournalError, MemoryJournal};
-use crate::server;
-use crate::server::http::{self, Shown};
-use crate::shell::clock::{Clock, SystemTimeSource};
-use crate::shell::driver::{Parts, TurnJournal};
-use crate::shell::inbox::{Facts, Inbox};
+use crate::engine::ledger::ReplayError;
+use crate::journal::{JournalError, OpenError};
+use crate::server::http::{self, Shown, ShownEngine};
+use crate::shell::cleaner::Cleaner;
 use crate::shell::shutdown::{Phase, ShutDown, StopError};
+use crate::shell::start::Started;
 use crate::shell::thread::{EngineEnded, EngineThread};
-use crate::shell::{Desk, Outbox};
 use crate::telemetry::Telemetry;
+use crate::{server, shell};
 
 /// The version of this coordinator.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -58,6 +54,42 @@ pub enum StartError {
     /// The machine gives no randomness.
     #[error("the machine gives no randomness: {0}")]
     Randomness(String),
+    /// The journal's directory cannot be used.
+    #[error("--data-dir: cannot use {}: {cause}; choose a directory that this user can write to", .dir.display())]
+    DataDir {
+        /// Which directory.
+        dir: PathBuf,
+        /// What the machine said.
+        cause: io::Error,
+    },
+    /// The journal was made with another number of shards.
+    #[error(
+        "--shards: {} was made with {found} shards, which is fixed; start with --shards {found}, or \
+         choose another --data-dir than one of {asked}",
+        .dir.display()
+    )]
+    Shards {
+        /// Which directory.
+        dir: PathBuf,
+        /// What it was made with.
+        found: u16,
+        /// What was asked for.
+        asked: u16,
+    },
+    /// The journal cannot be opened: in use, damaged, or unreadable.
+    #[error("--data-dir: {0}")]
+    Open(#[from] OpenError),
+    /// The journal's records do not make sense together.
+    #[error("--data-dir: {}: {problem}", .dir.display())]
+    Replay {
+        /// Which directory.
+        dir: PathBuf,
+        /// What is wrong.
+        problem: ReplayError,
+    },
+    /// A bug: the log has the panic's message.
+    #[error("the start panicked; its message is in the log")]
+    Panicked,
     /// The machine gives no thread or timer.
     #[error("the engine's thread cannot be started: {0}")]
     Thread(#[source] io::Error),
@@ -67,6 +99,17 @@ pub enum StartError {
     /// The journal failed.
     #[error(transparent)]
     Journal(#[from] JournalError),
+}
+
+impl StartError {
+    /// Whether the journal is damaged: somebody has to decide what is to be lost.
+    #[must_use]
+    pub const fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Open(OpenError::Corrupt { .. }) | Self::Replay { .. }
+        )
+    }
 }
 
 /// Why a coordinator that was started runs no more.
@@ -109,9 +152,22 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 
     let telemetry = Telemetry::new(VERSION).map_err(|e| StartError::Telemetry(e.to_string()))?;
     let telemetry = Arc::new(telemetry);
-    let (engine, inbox) = start_engine(&config, Arc::clone(&telemetry))?;
     let (phase, phased) = watch::channel(Phase::Starting);
     let (server_stop, http_stop) = (CancellationToken::new(), CancellationToken::new());
+
+    // Probes are answered while a long journal is replayed.
+    let mut others = JoinSet::new();
+    let shown = Shown::starting(Arc::clone(&telemetry), phased);
+    let (engine_shown, stop) = (Arc::clone(&shown.engine), http_stop.clone());
+    others.spawn(http::serve(http, shown, stop));
+
+    let (settings, metrics) = (config.clone(), Arc::clone(&telemetry));
+    let started = tokio::task::spawn_blocking(move || shell::start::start(&settings, metrics));
+    let Started {
+        thread,
+        inbox,
+        files,
+    } = started.await.map_err(|_ended| StartError::Panicked)??;
 
     let mut server = JoinSet::new();
     let facts = inbox.facts().clone();
@@ -119,15 +175,12 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let served = server::serve(grpc, asked, facts, metrics, stop);
     server.spawn(async move { served.await.map_err(|error| error.to_string()) });
 
-    let mut others = JoinSet::new();
-    let shown = Shown {
-        inbox,
-        telemetry: Arc::clone(&telemetry),
-        phase: phased,
-    };
-    let stop = http_stop.clone();
-    others.spawn(http::serve(http, shown, stop));
+    if let Some(files) = &files {
+        let cleaner = Cleaner::new(inbox.clone(), files.clone(), config.segment_bytes);
+        others.spawn(cleaner.run());
+    }
     others.spawn(async move { keep_up(&telemetry).await });
+    engine_shown.get_or_init(|| ShownEngine { inbox, files });
 
     phase.send_replace(Phase::Ready);
     tracing::info!(grpc = %grpc_addr, http = %http_addr, version = VERSION, "ready");
@@ -136,7 +189,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         http_addr,
         deadline: config.shutdown_deadline,
         phase,
-        engine,
+        engine: thread,
         server_stop,
         server,
         http_stop,
@@ -205,73 +258,6 @@ impl Running {
         http.shutdown().await;
         stopped
     }
-}
-
-/// Starts the engine on its thread, with an empty journal in memory.
-fn start_engine(
-    config: &Config,
-    telemetry: Arc<Telemetry>,
-) -> Result<(EngineThread, Inbox), StartError> {
-    let random = || {
-        SysRng
-            .try_next_u64()
-            .map_err(|e| StartError::Randomness(e.to_string()))
-    };
-    let mut engine = Engine::new(engine_config(config, random()?)?);
-    let mut clock = Clock::new(Box::new(SystemTimeSource), engine.newest());
-    let now = clock.read().now;
-    telemetry
-        .start_time
-        .set(Duration::from_millis(now.0).as_secs_f64());
-    let facts = Facts {
-        durability: Durability::Memory,
-        default_policy: config.default_policy.as_str().into(),
-        shard_count: config.shard_count,
-        start_time: now,
-        incarnation: random()?,
-    };
-    let desk = Arc::new(Desk::new(facts, telemetry));
-    let (outbox, failed) = Outbox::new(Arc::clone(&desk));
-    let mut journal: TurnJournal = Box::new(MemoryJournal::new(outbox));
-
-    let mut turn = Turn::default();
-    let epoch = engine.last_epoch().saturating_add(1).max(now.0 / 1000);
-    engine.begin_epoch(now, epoch, &mut turn);
-    journal.append(Frame {
-        records: turn.events,
-        release: turn.effects,
-        opens_segment: true,
-    })?;
-
-    let inbox = Inbox::new(Arc::clone(&desk));
-    let parts = Parts {
-        engine,
-        journal,
-        clock,
-        desk,
-        failed,
-    };
-    let thread = EngineThread::start(parts).map_err(StartError::Thread)?;
-    Ok((thread, inbox))
-}
-
-fn engine_config(config: &Config, seed: u64) -> Result<EngineConfig, StartError> {
-    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let unknown = || ConfigError {
-        flag: "--default-policy",
-        problem: format!("there is no policy {:?}", config.default_policy),
-    };
-    Ok(EngineConfig {
-        shard_count: config.shard_count,
-        seed,
-        default_policy: presets::named(&config.default_policy).ok_or_else(unknown)?,
-        ping_ms: ms(config.ping_interval),
-        grace_ms: ms(config.grace),
-        hard_margin_ms: ms(config.hard_timeout_margin()),
-        memory_bytes_max: config.memory_limit_bytes,
-        finished_retention_ms: limits::FINISHED_RETENTION_MS,
-        finished_per_queue_max: limits::FINISHED_PER_QUEUE_MAX,
-    })
 }
 
 async fn listen(flag: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {

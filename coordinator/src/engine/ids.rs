@@ -65,6 +65,13 @@ impl TaskId {
         Self::checked(uuid::Uuid::try_parse(text).ok()?.as_u128())
     }
 
+    /// When the id was made, to the millisecond: the low 48 bits of that instant.
+    #[must_use]
+    pub const fn made_at(self) -> Timestamp {
+        let [a, b, c, d, e, f, ..] = self.0.to_be_bytes();
+        Timestamp(u64::from_be_bytes([0, 0, a, b, c, d, e, f]))
+    }
+
     /// The shard the task was born in, where it stays.
     #[must_use]
     pub const fn shard(self) -> ShardId {
@@ -252,6 +259,17 @@ impl QueueName {
         Ok(Self(format!("{namespace}/{queue}").into()))
     }
 
+    /// The queue of this whole name, `namespace/queue`, as [`QueueName::as_str`] has it.
+    ///
+    /// # Errors
+    /// Where one of the names is missing or not well formed; the namespace is checked first.
+    pub fn parse(full: &str) -> Result<Self, NameError> {
+        let (namespace, queue) = full.split_once('/').unwrap_or((full, ""));
+        check_name(namespace)?;
+        check_name(queue)?;
+        Ok(Self(full.into()))
+    }
+
     /// The namespace.
     #[must_use]
     pub fn namespace(&self) -> &str {
@@ -310,6 +328,7 @@ mod tests {
         assert_eq!(uuid.get_version_num(), 7);
         assert_eq!(uuid.get_variant(), uuid::Variant::RFC4122);
         assert_eq!(id.shard(), ShardId(0xabc));
+        assert_eq!(id.made_at(), Timestamp(1_700_000_000_123));
         assert_eq!(TaskId::parse(&id.to_string()), Some(id));
         assert_eq!(TaskId::from_bytes(id.to_bytes()), Some(id));
         assert_eq!(TaskId::parse("00000000-0000-4000-8000-000000000000"), None);
@@ -342,6 +361,15 @@ mod tests {
         assert_eq!(check_name("a/b"), Err(NameError::Character('/')));
         assert_eq!(check_name(".a"), Err(NameError::Character('.')));
         assert_eq!(check_name(&"x".repeat(129)), Err(NameError::TooLong(129)));
+    }
+
+    #[test]
+    fn a_queue_is_read_from_its_whole_name_if_that_is_well_formed() {
+        let queue = QueueName::new("default", "mail").unwrap();
+        assert_eq!(QueueName::parse(queue.as_str()), Ok(queue));
+        assert_eq!(QueueName::parse("mail"), Err(NameError::Empty));
+        assert_eq!(QueueName::parse("/mail"), Err(NameError::Empty));
+        assert_eq!(QueueName::parse("a/b/c"), Err(NameError::Character('/')));
     }
 
     #[test]

@@ -1,16 +1,49 @@
 //! The journal's contract: what may be told once which records are durable (I2).
 //!
-//! Owns the trait that every journal implements, the levels of durability, and [`MemoryJournal`].
-//! Never knows what a record or a release means: both are opaque here. Invariants of every
-//! journal: frames are released in the order of their appending, each exactly once, and only when
+//! Owns the trait that every journal implements, the levels of durability, [`MemoryJournal`] and the
+//! journal on disk. Never knows what a record or a release means: both are opaque here.
+//!
+//! The journal on disk, in reading order: [`open`] (`survey`: headers; `recover`: the verdict on a
+//! segment's bytes; `stream`: all of them in order), `start` (the cut), [`LocalJournal`] (threads) or
+//! [`InlineJournal`] (none) around `writer` (the core), which takes segments from `spares` and puts
+//! releases through `gate`; [`LogFiles`] for the cleaner; [`inspect`] and [`repair`] for operators.
+//! `docs/journal-format.md` has the bytes.
+//!
+//! Invariants of every journal: frames are released in the order of their appending, each exactly once, and only when
 //! it and all frames before it have reached the level's tell point; after a failure nothing is
 //! released any more, by whatever thread.
 
+mod disk;
+mod files;
+mod format;
+mod gate;
 #[cfg(test)]
 pub(crate) mod held;
+mod inline;
+pub mod limits;
+mod local;
 mod memory;
+mod open;
+mod recover;
+pub mod simulated;
+mod spares;
+mod start;
+mod stats;
+mod storage;
+mod stream;
+mod survey;
+mod synced;
+mod writer;
 
+pub use disk::DirStorage;
+pub use files::{LogFiles, ReadError, SegmentInfo, SegmentRecords};
+pub use inline::InlineJournal;
+pub use local::LocalJournal;
 pub use memory::MemoryJournal;
+pub use open::{OpenError, Options, Recovered, SegmentPos, Syncing, TornTail, UseRecord, open};
+pub use stats::{LogNumbers, LogStats};
+pub use storage::{Storage, StorageLock, Stored, StoredFile};
+pub use survey::Damage;
 
 /// What "durable" means: when a frame's release may leave the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,23 +79,26 @@ pub struct Frame<Record, Release> {
     pub records: Vec<Record>,
     /// What may leave then.
     pub release: Release,
-    /// Its first records are all that a log which begins with it has to know besides entities: the
-    /// journal begins a segment with it, where it has segments.
+    /// Whether the frame begins a new segment, which its records make self-contained. The first
+    /// frame of a journal on disk must; later ones when [`Asks::opener`] says so. Means nothing to
+    /// other journals.
     pub opens_segment: bool,
 }
 
-/// What a journal would like of whoever appends.
+/// What a journal wants of whoever appends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Asks {
-    /// The next frame should open a segment.
+    /// The next frame should be one that opens a segment. True from when the writer wants it until
+    /// such a frame was appended.
     pub opener: bool,
-    /// The disk is full: nothing should be accepted that grows.
+    /// The disk is full: only what shrinks the state should be accepted. False again by itself once
+    /// there is room.
     pub refuse_growth: bool,
 }
 
-/// Turns a record into bytes.
+/// Turns records into bytes.
 pub trait Encode<Record>: Send {
-    /// Appends the record's bytes to `out`.
+    /// Appends the bytes of one record to `out`, at most 4 GiB; must not change what is there.
     fn encode(&self, record: &Record, out: &mut Vec<u8>);
 }
 
@@ -74,7 +110,7 @@ pub trait Journal<Record, Release>: Send {
     /// What "durable" means here. Never changes.
     fn durability(&self) -> Durability;
 
-    /// What it would like now; to be asked before each frame.
+    /// What the journal wants of the next frame. Cheap: to be looked at every turn.
     fn asks(&self) -> Asks {
         Asks::default()
     }
@@ -115,3 +151,6 @@ pub struct JournalError {
     /// What the environment said.
     pub cause: String,
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 //! [`CONNECTIONS_MAX`] connections are open, none for longer than [`CONNECTION_LIFE_MAX`]; whoever
 //! sends no request within [`HEADER_TIME_MAX`] is disconnected.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::command::Call;
 use crate::engine::effect::{Answer, QueueView};
+use crate::journal::LogFiles;
 use crate::shell::inbox::Inbox;
 use crate::shell::shutdown::Phase;
 use crate::telemetry::Telemetry;
@@ -44,12 +45,33 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What the listener shows.
 #[derive(Clone, Debug)]
 pub struct Shown {
-    /// Asked for the counts of queues.
-    pub inbox: Inbox,
+    /// The engine, once it has started.
+    pub engine: Arc<OnceLock<ShownEngine>>,
     /// The metrics.
     pub telemetry: Arc<Telemetry>,
     /// Whether the coordinator is ready.
     pub phase: watch::Receiver<Phase>,
+}
+
+/// What is known once the engine has started.
+#[derive(Clone, Debug)]
+pub struct ShownEngine {
+    /// Asked for the counts of queues.
+    pub inbox: Inbox,
+    /// The journal's files, where it has some.
+    pub files: Option<LogFiles>,
+}
+
+impl Shown {
+    /// What is shown before the engine has started.
+    #[must_use]
+    pub fn starting(telemetry: Arc<Telemetry>, phase: watch::Receiver<Phase>) -> Self {
+        Self {
+            engine: Arc::default(),
+            telemetry,
+            phase,
+        }
+    }
 }
 
 /// Serves until `shutdown`, then cuts off whoever is still connected. A connection that fails is
@@ -131,9 +153,10 @@ async fn readyz(State(shown): State<Shown>) -> (StatusCode, &'static str) {
 }
 
 async fn metrics(State(shown): State<Shown>) -> Response {
-    if tokio::time::timeout(SCRAPE_TIME_MAX, refresh(&shown))
-        .await
-        .is_err()
+    if let Some(engine) = shown.engine.get()
+        && tokio::time::timeout(SCRAPE_TIME_MAX, refresh(engine, &shown.telemetry))
+            .await
+            .is_err()
     {
         tracing::warn!("the engine did not answer a scrape in time; its counts are older ones");
     }
@@ -154,23 +177,25 @@ async fn nothing_here(uri: Uri) -> (StatusCode, String) {
 }
 
 /// Brings the gauges up to date. Where the engine does not answer they stay as they were.
-async fn refresh(shown: &Shown) {
-    if let Ok(Answer::Server(facts)) = shown.inbox.call(Call::ServerFacts).await {
-        shown
-            .telemetry
-            .show_server(&facts, shown.inbox.links_open());
+async fn refresh(engine: &ShownEngine, telemetry: &Telemetry) {
+    let inbox = &engine.inbox;
+    if let Some(files) = &engine.files {
+        telemetry.show_journal(files);
+    }
+    if let Ok(Answer::Server(facts)) = inbox.call(Call::ServerFacts).await {
+        telemetry.show_server(&facts, inbox.links_open());
     }
     let mut views = Vec::new();
-    for namespace in shown.telemetry.namespaces() {
-        if !list_queues(shown, namespace, &mut views).await {
+    for namespace in telemetry.namespaces() {
+        if !list_queues(inbox, namespace, &mut views).await {
             return;
         }
     }
-    shown.telemetry.show_queues(&views);
+    telemetry.show_queues(&views);
 }
 
 /// Adds the queues of a namespace; false where the engine does not answer.
-async fn list_queues(shown: &Shown, namespace: Arc<str>, views: &mut Vec<QueueView>) -> bool {
+async fn list_queues(inbox: &Inbox, namespace: Arc<str>, views: &mut Vec<QueueView>) -> bool {
     let mut after = None;
     while views.len() < QUEUES_PER_SCRAPE_MAX {
         let namespace = Arc::clone(&namespace);
@@ -179,7 +204,7 @@ async fn list_queues(shown: &Shown, namespace: Arc<str>, views: &mut Vec<QueueVi
             after: after.take(),
             count_max: QUEUES_PER_CALL,
         };
-        let Ok(Answer::Queues { queues, more }) = shown.inbox.call(call).await else {
+        let Ok(Answer::Queues { queues, more }) = inbox.call(call).await else {
             return false;
         };
         after = queues.last().map(|view| view.queue.name.clone());
@@ -255,11 +280,9 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let (phase, phased) = watch::channel(Phase::Starting);
         let inbox = Inbox::new(Arc::clone(&desk));
-        let shown = Shown {
-            inbox,
-            telemetry: Arc::clone(&desk.telemetry),
-            phase: phased,
-        };
+        let shown = Shown::starting(Arc::clone(&desk.telemetry), phased);
+        let files = None;
+        shown.engine.get_or_init(|| ShownEngine { inbox, files });
         let (shutdown, signals) = (CancellationToken::new(), Signals::default());
         let driver = memory_driver(TwoQueues, &desk, signals.clone());
         let client = async {

@@ -4,6 +4,7 @@
 //! out (`outbox`), and the order in which all of it goes down. Never decides anything about tasks:
 //! no `if` here is about attempts, priorities or states.
 
+pub(crate) mod cleaner;
 pub mod clock;
 mod desk;
 pub mod driver;
@@ -12,6 +13,7 @@ pub mod notices;
 mod outbox;
 mod queue;
 pub mod shutdown;
+pub(crate) mod start;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod thread;

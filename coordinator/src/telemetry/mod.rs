@@ -5,6 +5,7 @@
 //! Invariants: base units; counters, and only they, end in `_total`; no task ids in labels; at most
 //! [`QUEUES_LABELLED_MAX`] queues have series of their own, all others share one labelled "other".
 
+mod journal;
 mod names;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

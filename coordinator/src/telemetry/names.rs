@@ -30,10 +30,19 @@ pub(super) const ATTEMPT_DURATION: &str = "redrive_attempt_duration_seconds";
 pub(super) const RETRY_DELAY: &str = "redrive_retry_delay_seconds";
 pub(super) const TIMER_LAG: &str = "redrive_timer_lag_seconds";
 pub(super) const TURN: &str = "redrive_turn_seconds";
+pub(super) const JOURNAL_FRAMES: &str = "redrive_journal_frames_total";
+pub(super) const JOURNAL_RECORDS: &str = "redrive_journal_records_total";
+pub(super) const JOURNAL_WRITTEN: &str = "redrive_journal_written_bytes_total";
+pub(super) const JOURNAL_SYNCS: &str = "redrive_journal_syncs_total";
+pub(super) const JOURNAL_SYNCING: &str = "redrive_journal_syncing_seconds";
+pub(super) const JOURNAL_DISK: &str = "redrive_journal_disk_bytes";
+pub(super) const JOURNAL_SEGMENTS: &str = "redrive_journal_segments";
+pub(super) const JOURNAL_SPARES: &str = "redrive_journal_spares";
+pub(super) const JOURNAL_FULL: &str = "redrive_journal_disk_full";
 /// OpenTelemetry's `rpc.server.call.duration`, so that its dashboards fit.
 pub(super) const CALL_DURATION: &str = "rpc_server_call_duration_seconds";
 
-pub(super) const COUNTERS: [(&str, &str); 11] = [
+pub(super) const COUNTERS: [(&str, &str); 15] = [
     (ENQUEUED, "Tasks accepted, by queue."),
     (ATTEMPTS, "Runs that ended, by queue and outcome."),
     (
@@ -63,9 +72,13 @@ pub(super) const COUNTERS: [(&str, &str); 11] = [
         LEASES_EXPIRED,
         "Leases taken from workers that were lost while they ran a task.",
     ),
+    (JOURNAL_FRAMES, "Frames written to the journal."),
+    (JOURNAL_RECORDS, "Records written to the journal."),
+    (JOURNAL_WRITTEN, "Bytes written to the journal."),
+    (JOURNAL_SYNCS, "Syncs of the journal."),
 ];
 
-pub(super) const GAUGES: [(&str, &str); 12] = [
+pub(super) const GAUGES: [(&str, &str); 17] = [
     (TASKS, "Tasks now, by queue and state."),
     (QUEUE_PAUSED, "1 where the queue is paused, else 0."),
     (
@@ -96,6 +109,23 @@ pub(super) const GAUGES: [(&str, &str); 12] = [
         "When the coordinator started, in seconds since the Unix epoch.",
     ),
     (BUILD_INFO, "1, labelled with the version."),
+    (
+        JOURNAL_SYNCING,
+        "How long the syncs of the journal took in all.",
+    ),
+    (
+        JOURNAL_DISK,
+        "Bytes of the journal on disk, reserve files included.",
+    ),
+    (JOURNAL_SEGMENTS, "Files of the journal that hold records."),
+    (
+        JOURNAL_SPARES,
+        "Reserve files of the journal that are ready.",
+    ),
+    (
+        JOURNAL_FULL,
+        "1 while the journal's disk is full and enqueues are refused, else 0.",
+    ),
 ];
 
 /// Seconds; from a fast handler to a slow one.

@@ -95,6 +95,33 @@ impl History {
         self.last.push_back(record);
     }
 
+    /// A history of these runs and so many between them; `None` where it could not have come about,
+    /// because more are kept than may be, or later ones before the places of earlier ones are full.
+    #[must_use]
+    pub fn restored(first: Vec<RunRecord>, last: Vec<RunRecord>, omitted: u32) -> Option<Self> {
+        let full = HISTORY_RUNS_MAX;
+        let kept = first.len() <= full && last.len() <= full;
+        let in_order =
+            (last.is_empty() || first.len() == full) && (omitted == 0 || last.len() == full);
+        let last = last.into();
+        (kept && in_order).then_some(Self {
+            first,
+            last,
+            omitted,
+        })
+    }
+
+    /// What [`History::restored`] takes.
+    #[must_use]
+    pub fn parts(&self) -> (&[RunRecord], &VecDeque<RunRecord>, u32) {
+        let Self {
+            first,
+            last,
+            omitted,
+        } = self;
+        (first, last, *omitted)
+    }
+
     /// The runs kept, oldest first.
     pub fn runs(&self) -> impl Iterator<Item = &RunRecord> {
         self.first.iter().chain(&self.last)
@@ -160,5 +187,22 @@ mod tests {
         );
         assert_eq!(history.omitted(), 14);
         assert!(history.find(30).is_some() && history.find(15).is_none());
+    }
+
+    #[test]
+    fn a_history_is_restored_from_its_parts_and_from_no_others() {
+        let mut history = History::default();
+        for run in 1..=30 {
+            history.push(record(run));
+            let (first, last, omitted) = history.parts();
+            let last = last.iter().cloned().collect();
+            let restored = History::restored(first.to_vec(), last, omitted);
+            assert_eq!(restored.as_ref(), Some(&history));
+        }
+        let runs = |count| (0..count).map(record).collect::<Vec<_>>();
+        assert_eq!(History::restored(runs(9), Vec::new(), 0), None);
+        assert_eq!(History::restored(runs(7), runs(1), 0), None);
+        assert_eq!(History::restored(runs(8), runs(7), 1), None);
+        assert_eq!(History::restored(runs(8), runs(9), 1), None);
     }
 }

@@ -12,6 +12,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::world::{START, plain_policy};
+use crate::codec::tests::through_the_codec;
 use crate::engine::agenda::Agenda;
 use crate::engine::command::{Call, Command, Cursor, Transfer};
 use crate::engine::effect::{Answer, Effect, ReportAck, ReportStatus, ToWorker};
@@ -362,9 +363,9 @@ impl Storm {
     fn replayed(&self, seed: u64) -> Engine {
         let mut engine = Engine::new(config(seed));
         engine.begin_replay(self.segments[0].0);
-        self.journal
-            .iter()
-            .for_each(|recorded| engine.replay(recorded).unwrap());
+        for recorded in through_the_codec(&self.journal) {
+            engine.replay(&recorded).unwrap();
+        }
         engine.end_replay().unwrap();
         engine
     }

@@ -3,13 +3,14 @@
 //! Owns the ways a script's journal is read again: whole, or with something missing.
 
 use super::World;
+use crate::codec::tests::through_the_codec;
 use crate::engine::Engine;
 use crate::engine::event::{Event, Recorded};
 use crate::engine::ids::ShardId;
 use crate::engine::ledger::ReplayError;
 
 impl World {
-    /// What the journal rebuilds is what is there (I1, I7).
+    /// What the journal rebuilds from its bytes is what is there (I1, I7).
     pub(in crate::engine::tests) fn check_replay(&self) {
         let replayed = self.replayed(1, &self.journal).unwrap();
         for shard in 0..self.config.shard_count {
@@ -51,8 +52,8 @@ impl World {
     fn replayed(&self, first_segment: u64, log: &[Recorded]) -> Result<Engine, ReplayError> {
         let mut engine = Engine::new(self.config.clone());
         engine.begin_replay(first_segment);
-        for recorded in log {
-            engine.replay(recorded)?;
+        for recorded in through_the_codec(log) {
+            engine.replay(&recorded)?;
         }
         engine.end_replay()?;
         Ok(engine)

@@ -1,0 +1,1 @@
+//! `docs/journal-records.md` shows the format that the code has.

@@ -1,0 +1,194 @@
+//! The start of the engine: its journal is opened, its facts are replayed, its epoch begins.
+//!
+//! Owns the order, which is what makes a restart safe: lock, replay, clock, epoch, thread (rules 4
+//! and 10). Never serves anybody: nothing is granted before the new epoch is durable.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::TryRng;
+use rand::rngs::SysRng;
+
+use super::clock::{Clock, SystemTimeSource};
+use super::driver::{Parts, TurnJournal};
+use super::inbox::{Facts, Inbox};
+use super::thread::EngineThread;
+use super::{Desk, Outbox};
+use crate::codec::{Decoder, Encoder};
+use crate::config::{Config, ConfigError};
+use crate::engine::event::Recorded;
+use crate::engine::retry::presets;
+use crate::engine::{Engine, EngineConfig, Turn, limits};
+use crate::journal::{
+    self, DirStorage, Durability, Encode, Frame, LogFiles, MemoryJournal, OpenError, Options,
+    Recovered, Syncing,
+};
+use crate::run::StartError;
+use crate::telemetry::Telemetry;
+
+/// How much of a journal is replayed between two words about it.
+const PROGRESS_BYTES: u64 = 1024 * 1024 * 1024;
+
+impl Encode<Recorded> for Encoder {
+    fn encode(&self, record: &Recorded, out: &mut Vec<u8>) {
+        Self::encode(self, record, out);
+    }
+}
+
+/// An engine that runs.
+pub(crate) struct Started {
+    pub(crate) thread: EngineThread,
+    pub(crate) inbox: Inbox,
+    /// The journal's files, where it has some.
+    pub(crate) files: Option<LogFiles>,
+}
+
+/// Starts the engine on its thread, with all that its journal remembers. Takes as long as the
+/// replay does.
+///
+/// # Errors
+/// Where the journal cannot be used or the machine refuses something.
+pub(crate) fn start(config: &Config, telemetry: Arc<Telemetry>) -> Result<Started, StartError> {
+    let mut engine = Engine::new(engine_config(config, random()?)?);
+    let recovered = match &config.data_dir {
+        Some(dir) => Some(recover(config, dir, &mut engine)?),
+        None => None,
+    };
+    let mut clock = Clock::new(Box::new(SystemTimeSource), engine.newest());
+    let now = clock.read().now;
+    telemetry
+        .start_time
+        .set(Duration::from_millis(now.0).as_secs_f64());
+    let facts = Facts {
+        durability: config.durability(),
+        default_policy: config.default_policy.as_str().into(),
+        shard_count: config.shard_count,
+        start_time: now,
+        incarnation: random()?,
+    };
+    let desk = Arc::new(Desk::new(facts, telemetry));
+    let (outbox, failed) = Outbox::new(Arc::clone(&desk));
+    let (mut journal, files): (TurnJournal, _) = match recovered {
+        Some(recovered) => {
+            let journal = recovered.start(Box::new(Encoder::default()), Box::new(outbox))?;
+            let files = journal.files();
+            (Box::new(journal), Some(files))
+        }
+        None => (Box::new(MemoryJournal::new(outbox)), None),
+    };
+
+    let mut turn = Turn::default();
+    let epoch = engine.last_epoch().saturating_add(1).max(now.0 / 1000);
+    engine.begin_epoch(now, epoch, &mut turn);
+    journal.append(Frame {
+        records: turn.events,
+        release: turn.effects,
+        opens_segment: true,
+    })?;
+
+    let inbox = Inbox::new(Arc::clone(&desk));
+    let parts = Parts {
+        engine,
+        journal,
+        clock,
+        desk,
+        failed,
+    };
+    let thread = EngineThread::start(parts).map_err(StartError::Thread)?;
+    Ok(Started {
+        thread,
+        inbox,
+        files,
+    })
+}
+
+/// Opens the journal and makes the engine know what it remembers.
+fn recover(config: &Config, dir: &Path, engine: &mut Engine) -> Result<Recovered, StartError> {
+    let unusable = |cause| StartError::DataDir {
+        dir: dir.to_owned(),
+        cause,
+    };
+    let storage = Arc::new(DirStorage::create(dir).map_err(unusable)?);
+    let options = Options {
+        segment_bytes: config.segment_bytes,
+        syncing: match config.durability() {
+            Durability::Interval => Syncing::Interval {
+                sync_every: config.sync_interval,
+            },
+            Durability::Always | Durability::Memory => Syncing::Always,
+        },
+        ..Options::new(random()?, config.shard_count)
+    };
+    let mut recovered = journal::open(storage, options).map_err(|error| match error {
+        OpenError::WrongTag { found, asked, .. } => StartError::Shards {
+            dir: dir.to_owned(),
+            found,
+            asked,
+        },
+        error => StartError::Open(error),
+    })?;
+    replay(dir, &mut recovered, engine)?;
+    Ok(recovered)
+}
+
+fn replay(dir: &Path, recovered: &mut Recovered, engine: &mut Engine) -> Result<(), StartError> {
+    let bytes = recovered.bytes();
+    if bytes > 0 {
+        tracing::info!(dir = %dir.display(), bytes, "replaying the journal");
+    }
+    engine.begin_replay(recovered.first_segment().unwrap_or(1));
+    let mut decoder = Decoder::default();
+    let (mut records, mut seen, mut told) = (0_u64, 0_u64, 0_u64);
+    recovered.replay(&mut |_, record| {
+        let event = decoder.decode(record).map_err(|error| error.to_string())?;
+        engine.replay(&event).map_err(|error| error.to_string())?;
+        records += 1;
+        seen += record.len() as u64;
+        if seen - told >= PROGRESS_BYTES {
+            told = seen;
+            tracing::info!(records, bytes = seen, of = bytes, "replaying the journal");
+        }
+        Ok(())
+    })?;
+    engine.end_replay().map_err(|problem| StartError::Replay {
+        dir: dir.to_owned(),
+        problem,
+    })?;
+    if let Some(torn) = recovered.torn() {
+        tracing::warn!(
+            file = torn.file,
+            offset = torn.offset,
+            "the end of the journal was being written when it ended; nothing acknowledged is lost"
+        );
+    }
+    if records > 0 {
+        tracing::info!(records, "the journal is replayed");
+    }
+    Ok(())
+}
+
+fn random() -> Result<u64, StartError> {
+    SysRng
+        .try_next_u64()
+        .map_err(|e| StartError::Randomness(e.to_string()))
+}
+
+fn engine_config(config: &Config, seed: u64) -> Result<EngineConfig, StartError> {
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let unknown = || ConfigError {
+        flag: "--default-policy",
+        problem: format!("there is no policy {:?}", config.default_policy),
+    };
+    Ok(EngineConfig {
+        shard_count: config.shard_count,
+        seed,
+        default_policy: presets::named(&config.default_policy).ok_or_else(unknown)?,
+        ping_ms: ms(config.ping_interval),
+        grace_ms: ms(config.grace),
+        hard_margin_ms: ms(config.hard_timeout_margin()),
+        memory_bytes_max: config.memory_limit_bytes,
+        finished_retention_ms: limits::FINISHED_RETENTION_MS,
+        finished_per_queue_max: limits::FINISHED_PER_QUEUE_MAX,
+    })
+}
