@@ -1,9 +1,9 @@
 //! The one place of the demo that reads a clock or lets time pass.
 //!
-//! Nothing that is checked depends on it: it paces the screen, makes the upstream slow and down
-//! for a while, and says how long the demo took.
+//! It paces the screen, makes the upstream slow and down for a while, and says how long the demo took
+//! and when there was no coordinator. No check depends on how fast the machine is.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -11,6 +11,12 @@ use tokio::time::Instant;
 #[expect(clippy::disallowed_methods, reason = "the demo's clock")]
 pub(super) fn now() -> Instant {
     Instant::now()
+}
+
+/// Now, on the machine's clock, as the coordinator's facts have it.
+#[expect(clippy::disallowed_methods, reason = "the demo's clock")]
+pub(super) fn wall() -> SystemTime {
+    SystemTime::now()
 }
 
 /// Lets `delay` pass.

@@ -7,12 +7,14 @@ use std::{net::SocketAddr, time::Duration};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use redrive_client::{Client, v1 as pb};
 use redrive_tests::{
-    eventually,
     history::{Counted, Fact, Found, FoundRun, Recorder, Says, Stands, digest},
+    wait::{patiently, until},
 };
 
 /// Tasks read at once.
 const READS_AT_ONCE: usize = 32;
+/// How long the last task may take: a lease whose answer was lost is a lease of 30 s after a restart.
+const DRAIN_MAX: Duration = Duration::from_secs(90);
 /// How long a call may take on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -24,12 +26,12 @@ async fn client(address: SocketAddr) -> Client {
 /// Waits until nothing waits or runs any more.
 pub(crate) async fn until_all_ended(address: SocketAddr) {
     let client = client(address).await;
-    eventually("all tasks have ended", async || {
+    let ended = until(async || {
         let queues: Vec<pb::Queue> = client.queues().try_collect().await.unwrap();
         let live: u64 = queues.iter().map(|queue| counted(queue).live).sum();
         (live == 0).then_some(())
-    })
-    .await;
+    });
+    patiently(DRAIN_MAX, "all tasks have ended", ended).await;
 }
 
 /// Writes down every task and every queue.

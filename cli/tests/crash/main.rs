@@ -14,7 +14,7 @@
 mod load;
 mod look;
 
-use std::{io::Write as _, time::Duration};
+use std::{fs, io::Write as _, path::Path, time::Duration};
 
 use load::{Context, Load};
 use redrive_tests::{
@@ -29,6 +29,8 @@ use redrive_tests::{
 
 /// Real SIGKILLs of one test.
 const ROUNDS: u32 = 50;
+/// In so many of a thousand rounds the coordinator lives long enough to fill a segment.
+const LONG_PER_MILLE: u64 = 60;
 /// In so many of a thousand rounds the kill comes while the coordinator still starts.
 const EARLY_PER_MILLE: u64 = 150;
 
@@ -86,6 +88,22 @@ async fn survive(seed: u64, flags: &[&str]) {
         setup.last_words()
     );
     load::assert_lively(&summary(&entries));
+    assert_cleaned(setup.data_dir());
+}
+
+/// Every start opens a segment: where the first ones are gone, the cleaner was killed at its work too.
+fn assert_cleaned(data_dir: &Path) {
+    let names = fs::read_dir(data_dir).unwrap();
+    let mut segments: Vec<String> = names
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("segment-"))
+        .collect();
+    segments.sort();
+    let first = segments.first().unwrap();
+    assert!(
+        !first.ends_with("01.log"),
+        "nothing was cleaned: {segments:?}"
+    );
 }
 
 /// Starts the coordinator and kills it: after so much more was seen, or before it was ready.
@@ -101,7 +119,11 @@ async fn kill_once(setup: &Setup, context: &Context, dice: &mut Dice, round: u32
         );
     } else {
         coordinator.ready().await;
-        let target = context.history.len() + usize::try_from(dice.between(1, 500)).unwrap();
+        let more = match dice.chance(LONG_PER_MILLE) {
+            true => dice.between(1000, 1500),
+            false => dice.between(1, 300),
+        };
+        let target = context.history.len() + usize::try_from(more).unwrap();
         let what = format!("{target} things were seen by round {round}");
         eventually(&what, async || {
             if let Some(status) = coordinator.ended() {

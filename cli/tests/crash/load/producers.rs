@@ -20,7 +20,7 @@ const DEADLINE: Duration = Duration::from_secs(2);
 /// Tasks on their way in one stream.
 const WINDOW: usize = 24;
 /// Bytes of a payload, behind its marker.
-const PAYLOAD_BYTES_MAX: u64 = 3000;
+const PAYLOAD_BYTES_MAX: u64 = 8000;
 
 /// Enqueues one task after the other.
 pub(super) async fn unary(context: Context, phase: watch::Receiver<Phase>, mut dice: Dice) {
@@ -98,9 +98,10 @@ fn task(context: &Context, marker: u64, dice: &mut Dice) -> NewTask {
         digest: digest(&payload),
         delay_ms,
     });
+    let max_attempts = u32::try_from(dice.between(1, 6)).unwrap();
     let policy = v1::RetryPolicy {
         max_crashes: dice.chance(500).then_some(0),
-        ..make::policy(4, dice.between(1, 150))
+        ..make::policy(max_attempts, dice.between(1, 150))
     };
     let task = NewTask::new(queue_of(marker), "work")
         .bytes(payload, "")
