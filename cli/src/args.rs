@@ -8,9 +8,9 @@ use redrive_client::connect::Address;
 
 use crate::{
     commands::{
-        completion::CompletionArgs, coordinator::CoordinatorArgs, dead::DeadArgs, dev::DevArgs,
-        events::EventsArgs, info::InfoArgs, policy::PolicyArgs, queue::QueueArgs, task::TaskArgs,
-        worker::WorkerArgs,
+        bench::BenchArgs, completion::CompletionArgs, coordinator::CoordinatorArgs, dead::DeadArgs,
+        dev::DevArgs, events::EventsArgs, info::InfoArgs, journal::JournalArgs, policy::PolicyArgs,
+        queue::QueueArgs, task::TaskArgs, worker::WorkerArgs,
     },
     demo,
     output::Format,
@@ -172,6 +172,9 @@ pub(crate) enum Command {
     /// See the whole product at work: webhooks, a failing upstream, retries, a
     /// killed worker, dead letters
     Demo(demo::Args),
+    /// Measure a coordinator: rates, latencies, memory, and whether every task was
+    /// done once
+    Bench(BenchArgs),
     /// Run a ready-made worker, or see and drain those connected
     Worker(WorkerArgs),
     /// Enqueue, follow, change and cancel tasks
@@ -186,6 +189,8 @@ pub(crate) enum Command {
     Events(EventsArgs),
     /// Ask the coordinator about itself: version, durability, limits
     Info(InfoArgs),
+    /// Inspect, verify and repair the journal of a coordinator that does not run
+    Journal(JournalArgs),
     /// Print a completion script for a shell
     Completion(CompletionArgs),
 }
@@ -196,13 +201,15 @@ impl Command {
         match self {
             Self::Coordinator(_) | Self::Dev(_) => true,
             Self::Worker(args) => args.is_server(),
-            Self::Demo(_)
+            Self::Bench(_)
+            | Self::Demo(_)
             | Self::Task(_)
             | Self::Queue(_)
             | Self::Dead(_)
             | Self::Policy(_)
             | Self::Events(_)
             | Self::Info(_)
+            | Self::Journal(_)
             | Self::Completion(_) => false,
         }
     }
@@ -280,6 +287,7 @@ mod tests {
             "dead discard",
             "policy preview",
             "events",
+            "bench",
         ] {
             let (_, mut verb) = verbs()
                 .into_iter()

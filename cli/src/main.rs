@@ -4,6 +4,7 @@
 //! Read `args` for the verbs, `commands` for what each does, `output` for what is printed.
 
 mod args;
+mod bench;
 mod clock;
 mod commands;
 mod confirm;
@@ -15,6 +16,7 @@ mod files;
 mod listing;
 mod output;
 mod policy_text;
+mod processes;
 mod signals;
 mod telemetry;
 mod values;

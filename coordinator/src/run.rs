@@ -23,6 +23,7 @@ use crate::server::http::{self, Shown, ShownEngine};
 use crate::shell::cleaner::Cleaner;
 use crate::shell::shutdown::{Phase, ShutDown, StopError};
 use crate::shell::start::Started;
+pub use crate::shell::start::{Verified, verify};
 use crate::shell::thread::{EngineEnded, EngineThread};
 use crate::telemetry::Telemetry;
 use crate::{server, shell};

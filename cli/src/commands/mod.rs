@@ -3,6 +3,7 @@
 //! A verb reads its flags, calls the coordinator (or is one), hands the answer to `output`, and
 //! answers an exit code. Never prints by itself.
 
+pub(crate) mod bench;
 pub(crate) mod completion;
 pub(crate) mod coordinator;
 pub(crate) mod dead;
@@ -11,6 +12,7 @@ pub(crate) mod enqueue;
 pub(crate) mod enqueue_many;
 pub(crate) mod events;
 pub(crate) mod info;
+pub(crate) mod journal;
 pub(crate) mod policy;
 pub(crate) mod queue;
 pub(crate) mod task;
@@ -34,6 +36,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Coordinator(args) => Box::pin(coordinator::run(&context, args)).await,
         Command::Dev(args) => Box::pin(dev::run(&context, args)).await,
+        Command::Bench(args) => Box::pin(bench::run(&context, args)).await,
         Command::Demo(args) => Box::pin(demo::run(args)).await,
         Command::Worker(args) => Box::pin(worker::run(&context, args)).await,
         Command::Task(args) => Box::pin(task::run(&context, args)).await,
@@ -42,6 +45,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Policy(args) => policy::run(&context, args).await,
         Command::Events(args) => events::run(&context, args).await,
         Command::Info(args) => info::run(&context, &args).await,
+        Command::Journal(args) => journal::run(&context, args),
         Command::Completion(args) => completion::run(&context, &args),
     }
 }

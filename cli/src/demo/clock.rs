@@ -3,7 +3,7 @@
 //! It paces the screen, makes the upstream slow and down for a while, and says how long the demo took
 //! and when there was no coordinator. No check depends on how fast the machine is.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -11,12 +11,6 @@ use tokio::time::Instant;
 #[expect(clippy::disallowed_methods, reason = "the demo's clock")]
 pub(super) fn now() -> Instant {
     Instant::now()
-}
-
-/// Now, on the machine's clock, as the coordinator's facts have it.
-#[expect(clippy::disallowed_methods, reason = "the demo's clock")]
-pub(super) fn wall() -> SystemTime {
-    SystemTime::now()
 }
 
 /// Lets `delay` pass.

@@ -6,19 +6,15 @@
 use std::{
     fs, io,
     net::SocketAddr,
-    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
-    process,
     time::{Duration, SystemTime},
 };
 
 use anyhow::Context as _;
+use tempfile::TempDir;
 
-use super::{
-    clock,
-    processes::{self, Process},
-    screen::Screen,
-};
+use super::{clock, screen::Screen};
+use crate::processes::{self, Process};
 
 /// How often the coordinator pings workers.
 pub(super) const PING_INTERVAL: &str = "1s";
@@ -73,7 +69,7 @@ impl Coordinator {
             "--http-listen",
             &http.to_string(),
             "--data-dir",
-            &data.0.to_string_lossy(),
+            &data.path().to_string_lossy(),
             "--durability",
             "always",
             "--segment-size",
@@ -109,7 +105,7 @@ impl Coordinator {
              {GRACE} of silence)",
             self.address,
             self.process.pid(),
-            self.data.0.display()
+            self.data.path().display()
         ));
     }
 
@@ -139,9 +135,9 @@ impl Coordinator {
     pub(super) async fn kill_and_restart(&mut self) -> anyhow::Result<Down> {
         let killed_at = clock::now();
         self.process.kill().await?;
-        let from = clock::wall();
+        let from = crate::clock::now();
         clock::pause(ABSENCE).await;
-        let until = clock::wall();
+        let until = crate::clock::now();
         self.process = Process::start(&self.program, "coordinator", &self.args)?;
         processes::ready(&mut self.process, self.http).await?;
         Ok(Down {
@@ -160,32 +156,27 @@ impl Coordinator {
     }
 }
 
-/// A directory that is removed with this value.
+/// A directory that is removed with this value, also where a process still dies in it.
 #[derive(Debug)]
-struct DataDir(PathBuf);
+struct DataDir(TempDir);
 
 impl DataDir {
     fn make() -> io::Result<Self> {
-        let mut number = 0_u32;
-        loop {
-            let name = format!("redrive-demo-{}-{number}", process::id());
-            let path = std::env::temp_dir().join(name);
-            // Payloads are nobody else's business.
-            match fs::DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => return Ok(Self(path)),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    number = number.saturating_add(1);
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        tempfile::Builder::new()
+            .prefix("redrive-demo-")
+            .tempdir()
+            .map(Self)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
     }
 }
 
 impl Drop for DataDir {
     fn drop(&mut self) {
         for _ in 0..REMOVALS_MAX {
-            match fs::remove_dir_all(&self.0) {
+            match fs::remove_dir_all(self.path()) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {}
                 Ok(()) | Err(_) => return,
             }
@@ -200,11 +191,11 @@ mod tests {
     #[test]
     fn a_data_directory_is_ones_own_and_goes_with_all_that_is_in_it() {
         let (one, two) = (DataDir::make().unwrap(), DataDir::make().unwrap());
-        assert_ne!(one.0, two.0);
-        fs::create_dir(one.0.join("journal")).unwrap();
-        fs::write(one.0.join("journal/1"), "facts").unwrap();
-        let path = one.0.clone();
+        assert_ne!(one.path(), two.path());
+        fs::create_dir(one.path().join("journal")).unwrap();
+        fs::write(one.path().join("journal/1"), "facts").unwrap();
+        let path = one.path().to_owned();
         drop(one);
-        assert!(!path.exists() && two.0.exists());
+        assert!(!path.exists() && two.path().exists());
     }
 }

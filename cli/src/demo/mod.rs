@@ -14,7 +14,6 @@ mod figures;
 mod input;
 mod phases;
 mod policy;
-mod processes;
 mod report;
 mod screen;
 mod stage;

@@ -16,11 +16,11 @@ use super::{
     coordinator::Coordinator,
     input::Delivery,
     policy::{self, Cause, PRESET, Windows},
-    processes::Process,
     screen::Screen,
     text::span,
     upstream::{RETRY_AFTER_SECONDS, Upstream},
 };
+use crate::processes::Process;
 
 /// Workers that are started.
 const WORKERS: usize = 3;

@@ -72,6 +72,24 @@ impl Output {
         }
     }
 
+    /// Prints a report that is no message of the protocol.
+    pub(crate) fn report(
+        &self,
+        report: &serde_json::Value,
+        view: impl FnOnce(&table::Style) -> String,
+    ) -> anyhow::Result<()> {
+        match self.format {
+            Format::Table => self.text(&view(&self.style)),
+            Format::Json => self.text(&serde_json::to_string_pretty(report)?),
+            Format::Jsonl => self.text(&report.to_string()),
+        }
+    }
+
+    /// What `view` makes for the reader of stdout.
+    pub(crate) fn view(&self, view: impl FnOnce(&table::Style) -> String) -> String {
+        view(&self.style)
+    }
+
     /// Prints items as JSON lines.
     pub(crate) fn items<I: ProtoJson>(&self, items: &[I]) -> anyhow::Result<()> {
         let mut text = String::new();

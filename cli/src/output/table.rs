@@ -110,13 +110,18 @@ impl Table {
 
     /// Adds a row, of as many cells as there are columns.
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.cells(cells.into());
+    }
+
+    /// The same, for tables whose columns are not known when they are written.
+    pub(crate) fn cells(&mut self, cells: Vec<String>) {
         let color = self.style.color;
         for (longest, text) in self.words.iter_mut().zip(&cells) {
             let words = text.split_whitespace().map(|word| word.chars().count());
             let word = u16::try_from(words.max().unwrap_or(0)).unwrap_or(u16::MAX);
             *longest = word.max(*longest);
         }
-        let mut row = Row::from(cells.map(|text| {
+        let mut row = Row::from(cells.into_iter().map(|text| {
             let mood = color.then(|| mood(&text)).flatten();
             let cell = Cell::new(one_line(&text));
             mood.map_or_else(|| cell.clone(), |mood| cell.clone().fg(mood))

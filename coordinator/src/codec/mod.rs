@@ -56,8 +56,8 @@ impl Default for Decoder {
 }
 
 impl Decoder {
-    /// A decoder that has read nothing yet. Its tables take about 250 KiB, and what they hold at
-    /// most a few MiB.
+    /// A decoder that has read nothing yet. Its tables take about 200 KiB; what they hold is bounded
+    /// too, by a few MiB where policies are of the usual size.
     #[must_use]
     pub fn new() -> Self {
         Self {

@@ -261,7 +261,7 @@ macro_rules! get_parts {
         let mut bits = $crate::codec::wire::Bits::get(
             &mut $r.cursor,
             PARTS,
-            concat!($type, "'s bit set"),
+            concat!("the bit set of ", $type),
         )?;
         $(let $part = $crate::codec::shape::part(
             $r,

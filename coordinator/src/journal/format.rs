@@ -13,6 +13,9 @@ pub(super) const ALIGN: usize = 8;
 pub(super) const PREFIX_BYTES: usize = 4;
 /// The version that this code writes and reads.
 pub(super) const VERSION: u32 = 1;
+/// What a sealed segment has behind its last frame, and nothing more: no cut by another hand leaves
+/// that, as a frame begins with its magic.
+pub(super) const SEAL: [u8; ALIGN] = [0; ALIGN];
 /// A frame that opens its segment.
 pub(super) const FLAG_OPENS: u32 = 1;
 

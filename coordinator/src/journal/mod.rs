@@ -20,6 +20,7 @@ mod gate;
 #[cfg(test)]
 pub(crate) mod held;
 mod inline;
+mod inspect;
 pub mod limits;
 mod local;
 mod memory;
@@ -38,6 +39,9 @@ mod writer;
 pub use disk::DirStorage;
 pub use files::{LogFiles, ReadError, SegmentInfo, SegmentRecords};
 pub use inline::InlineJournal;
+pub use inspect::{
+    LogVerdict, RepairError, Repaired, Report, SegmentReport, SegmentVerdict, inspect, repair,
+};
 pub use local::LocalJournal;
 pub use memory::MemoryJournal;
 pub use open::{OpenError, Options, Recovered, SegmentPos, Syncing, TornTail, UseRecord, open};

@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::format::{SegmentHeader, mixed, segment_name};
+use super::format::{BLOCK_BYTES, SegmentHeader, mixed, segment_name};
 use super::gate::cannot;
 use super::limits::{SEGMENT_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use super::recover::{Ending, Records};
@@ -44,7 +44,8 @@ impl Syncing {
 /// How a journal is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// The size of new segments in bytes, within [`SEGMENT_BYTES_MIN`] and [`SEGMENT_BYTES_MAX`].
+    /// The size of new segments in bytes: within [`SEGMENT_BYTES_MIN`] and [`SEGMENT_BYTES_MAX`],
+    /// in steps of 4 KiB.
     pub segment_bytes: u64,
     /// When frames are synced.
     pub syncing: Syncing,
@@ -105,9 +106,10 @@ pub enum OpenError {
         /// The tag of the options.
         asked: u16,
     },
-    /// The size of segments is out of bounds.
+    /// The size of segments is out of bounds or out of step.
     #[error(
-        "segments of {bytes} bytes are not possible: {SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_MAX} are"
+        "segments of {bytes} bytes are not possible: {SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_MAX} are, \
+         in steps of {BLOCK_BYTES}"
     )]
     SegmentBytes {
         /// The size of the options.
@@ -181,7 +183,8 @@ pub(super) struct Tail {
 /// tag, or where the machine refuses.
 pub fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Recovered, OpenError> {
     let bytes = options.segment_bytes;
-    if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&bytes) {
+    let within = (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&bytes);
+    if !within || bytes % BLOCK_BYTES as u64 != 0 {
         return Err(OpenError::SegmentBytes { bytes });
     }
     let place = storage.place();

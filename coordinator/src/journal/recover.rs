@@ -5,7 +5,7 @@
 //! clock. Invariant: a frame that was known to be synced is never cut.
 
 use super::format::{
-    BLOCK_BYTES, FRAME_BYTES, FrameHeader, PREFIX_BYTES, aligned, body_crc, is_zero,
+    BLOCK_BYTES, FRAME_BYTES, FrameHeader, PREFIX_BYTES, SEAL, aligned, body_crc, is_zero,
 };
 
 /// What a segment must be like, by its header, by the segments before it and by its place.
@@ -172,8 +172,9 @@ fn next_frame(rest: &[u8], salt: u32, so_far: &Verdict) -> Result<(FrameHeader, 
 /// What it means that no good frame stands where the good ones end.
 fn ending(bytes: &[u8], expect: &Expect, so_far: &Verdict, why: Why) -> Ending {
     let rest = bytes.get(so_far.end..).unwrap_or_default();
-    // A segment keeps the size it was made with until it is sealed, to the end of its last frame.
-    let shortened = expect.last && (bytes.len() as u64) < expect.capacity && !rest.is_empty();
+    // A segment keeps the size it was made with until it is sealed, behind its last frame.
+    let is_sealed = so_far.end > BLOCK_BYTES && rest == SEAL;
+    let shortened = expect.last && (bytes.len() as u64) < expect.capacity && !is_sealed;
     if !shortened && is_zero(rest) {
         return Ending::Clean;
     }

@@ -6,10 +6,12 @@
 use std::sync::Arc;
 
 use super::files::{Files, Log, Origin, SegmentInfo};
+use super::format::SEAL;
 use super::gate::{Gate, cannot};
 use super::inline::InlineJournal;
 use super::local::LocalJournal;
 use super::open::{Recovered, Tail};
+use super::survey::seal;
 use super::writer::{LogEnd, Writer};
 use super::{Encode, JournalError, Sink};
 
@@ -78,7 +80,7 @@ impl Recovered {
         let sealed = self.segments.iter().zip(&tail.ends);
         let sealed = sealed.map(|(segment, end)| SegmentInfo {
             number: segment.number,
-            bytes: segment.bytes.min(*end),
+            bytes: segment.bytes.min(*end + SEAL.len() as u64),
             first_lsn: segment.header.map_or(0, |header| header.first_lsn),
         });
         let files = Files {
@@ -111,11 +113,8 @@ impl Recovered {
         for (segment, end) in self.segments.iter().zip(&tail.ends) {
             let name = &segment.name;
             let cut = |error| cannot(format!("cut {name} at byte {end}"), error);
-            if segment.bytes > *end {
-                let file = self.storage.open(name).map_err(cut)?;
-                file.set_len(*end).map_err(cut)?;
-                file.sync_data().map_err(cut)?;
-            }
+            let file = self.storage.open(name).map_err(cut)?;
+            seal(&*file, *end).map_err(cut)?;
         }
         Ok(())
     }

@@ -8,8 +8,9 @@ use std::io;
 use std::sync::Arc;
 
 use super::format::{
-    BLOCK_BYTES, HeaderFault, SegmentHeader, VERSION, is_zero, segment_name, segment_number,
+    BLOCK_BYTES, HeaderFault, SEAL, SegmentHeader, VERSION, is_zero, segment_name, segment_number,
 };
+use super::limits::SEGMENT_BYTES_MIN;
 use super::recover::{Ending, Expect, FrameAt, Verdict, Why, scan};
 use super::storage::{Storage, StoredFile};
 
@@ -108,7 +109,7 @@ impl Why {
             Self::Lsn { found } => format!("a frame of another place stands there (lsn {found})"),
             Self::Chain => "the frame does not follow the one before it".to_owned(),
             Self::Durable => "the frame knows of syncs that came after it".to_owned(),
-            Self::Shortened => "the file was cut within a frame by somebody else".to_owned(),
+            Self::Shortened => "the file was cut by somebody else".to_owned(),
         }
     }
 }
@@ -129,8 +130,32 @@ impl Segment {
 /// Reads a whole file into `bytes`.
 pub(super) fn read_whole(file: &dyn StoredFile, bytes: &mut Vec<u8>) -> io::Result<()> {
     let len = usize::try_from(file.len()?).map_err(io::Error::other)?;
-    bytes.resize(len, 0);
+    if bytes.len() < len {
+        // Zeroed by the machine, unlike what `resize` adds.
+        *bytes = vec![0; len];
+    }
+    bytes.truncate(len);
     file.read_at(0, bytes)
+}
+
+/// Cuts a segment behind its last good frame, durably. What is left behind that is zero before the
+/// file is shorter, so that whatever a power cut leaves is judged the same.
+pub(super) fn seal(file: &dyn StoredFile, end: u64) -> io::Result<()> {
+    let (len, sealed) = (file.len()?, end + SEAL.len() as u64);
+    let there = usize::try_from(len.saturating_sub(end)).unwrap_or(usize::MAX);
+    let mut behind = SEAL;
+    let behind = behind.get_mut(..there.min(SEAL.len())).unwrap_or_default();
+    file.read_at(end, behind)?;
+    if len == sealed && behind == SEAL {
+        return Ok(());
+    }
+    if !behind.is_empty() {
+        behind.fill(0);
+        file.write_at(end, behind)?;
+        file.sync_data()?;
+    }
+    file.set_len(sealed)?;
+    file.sync_data()
 }
 
 /// Reads the headers of all segment files and checks them against each other.
@@ -154,7 +179,9 @@ pub(super) fn survey(storage: &dyn Storage) -> io::Result<Survey> {
     segments.sort_by_key(|segment| segment.number);
     let mut unfinished = None;
     if let Some(last) = segments.pop_if(|last| last.header == Err(HeaderFault::Damaged)) {
-        if is_zero_behind_block(&*storage.open(&last.name)?)? {
+        // Reserve files have their full size before they become segments: a shorter one was cut.
+        let is_whole = last.bytes >= SEGMENT_BYTES_MIN;
+        if is_whole && is_zero_behind_block(&*storage.open(&last.name)?)? {
             unfinished = Some(last.name);
         } else {
             segments.push(last);
@@ -269,6 +296,9 @@ pub(super) fn assess(
         if own {
             damage.file.clone_from(&segment.name);
             damage.segment = segment.number;
+            if segment.number == 1 {
+                damage.first_lsn = 1;
+            }
         } else {
             damage.segments_after += 1;
         }
@@ -288,6 +318,9 @@ pub(super) fn assess(
             let kept = scratch.frames.iter().rev().find(|frame| !is_lost(frame));
             let first_lsn = segment.header.map_or(0, |header| header.first_lsn);
             damage.first_lsn = kept.map_or(first_lsn, |frame| frame.lsn + 1);
+        } else if damage.first_lsn == 0 {
+            // What was before this segment is unknown.
+            damage.first_lsn = segment.header.map_or(0, |header| header.first_lsn);
         }
         damage.last_lsn = damage.last_lsn.max(last_lsn);
     }

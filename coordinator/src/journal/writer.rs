@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::files::{Log, SegmentInfo};
 use super::format::{
-    BLOCK_BYTES, FLAG_OPENS, FRAME_BYTES, FrameHeader, PREFIX_BYTES, SegmentHeader, aligned,
+    BLOCK_BYTES, FLAG_OPENS, FRAME_BYTES, FrameHeader, PREFIX_BYTES, SEAL, SegmentHeader, aligned,
     body_crc, mixed, segment_name,
 };
 use super::gate::{Gate, Poison, cannot};
@@ -263,13 +263,15 @@ impl<Record, Release> Writer<Record, Release> {
         self.write_frame(n_records, FLAG_OPENS)?;
         self.log.synced.sync(&self.log.stats)?;
         if let Some(old) = old {
-            old.file.set_len(old.end).map_err(|error| {
+            // Nothing was ever written behind the end.
+            let sealed_bytes = old.bytes.min(old.end + SEAL.len() as u64);
+            old.file.set_len(sealed_bytes).map_err(|error| {
                 let act = format!("cut {} to its length", segment_name(old.number));
                 cannot(act, error)
             })?;
             self.log.files().sealed.push_back(SegmentInfo {
                 number: old.number,
-                bytes: old.end,
+                bytes: sealed_bytes,
                 first_lsn: old.first_lsn,
             });
         }

@@ -25,7 +25,7 @@ use crate::engine::effect::{Answer, QueueView};
 use crate::journal::LogFiles;
 use crate::shell::inbox::Inbox;
 use crate::shell::shutdown::Phase;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{JournalFacts, Telemetry};
 
 /// Connections open at once.
 pub const CONNECTIONS_MAX: usize = 64;
@@ -180,7 +180,7 @@ async fn nothing_here(uri: Uri) -> (StatusCode, String) {
 async fn refresh(engine: &ShownEngine, telemetry: &Telemetry) {
     let inbox = &engine.inbox;
     if let Some(files) = &engine.files {
-        telemetry.show_journal(files);
+        telemetry.show_journal(&JournalFacts::of(files));
     }
     if let Ok(Answer::Server(facts)) = inbox.call(Call::ServerFacts).await {
         telemetry.show_server(&facts, inbox.links_open());

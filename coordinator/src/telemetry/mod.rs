@@ -8,6 +8,8 @@
 mod journal;
 mod names;
 
+pub use journal::JournalFacts;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -56,6 +56,7 @@ fn every_metric_has_a_help_text_base_units_and_a_name_that_fits_its_type() {
     telemetry.turn.record(0.001);
     telemetry.timer_lag.record(0.001);
     telemetry.show_queues(&[view("default", "mail", 3)]);
+    telemetry.show_journal(&JournalFacts::default());
     let text = telemetry.render();
 
     let mut types = BTreeMap::new();

@@ -57,7 +57,7 @@ fn a_changed_byte_is_refused_or_means_something_else() {
     for sample in samples::all() {
         let bytes = encoded(&sample);
         for at in 0..bytes.len() {
-            for mask in [0x01, 0x02, 0x10, 0x40, 0x80, 0xff] {
+            for mask in [0x01, 0x10, 0x80, 0xff] {
                 let mut bytes = bytes.clone();
                 bytes[at] ^= mask;
                 if let Ok(record) = read(&mut decoder, &bytes) {
@@ -121,7 +121,7 @@ fn errors_say_what_and_where() {
     let strange = [&[9, 0, 1][..], &id(1).to_bytes(), &[4]].concat();
     assert_eq!(
         refused(&strange),
-        "Timeouts's bit set, at byte 19 of the record, has the unknown number 4"
+        "the bit set of Timeouts, at byte 19 of the record, has the unknown number 4"
     );
 }
 

@@ -72,18 +72,3 @@ fn a_policy_is_shared_by_what_it_says_and_not_by_its_name() {
         assert_eq!(policy_of(&task).max_attempts, max_attempts);
     }
 }
-
-#[test]
-fn payloads_do_not_keep_the_buffer_alive() {
-    let record = Recorded {
-        shard: ShardId(0),
-        seq: 1,
-        event: Event::TaskEnqueued {
-            task: full_task().into(),
-        },
-    };
-    let bytes = encoded(&record);
-    let decoded = Decoder::new().decode(&bytes).unwrap();
-    drop(bytes);
-    assert_eq!(encoded(&decoded), encoded(&record));
-}

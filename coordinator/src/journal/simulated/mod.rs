@@ -148,8 +148,9 @@ impl SimulatedStorage {
         crashes.image(tear)
     }
 
-    /// Flips bits of one byte, durably, as rot does. Nothing where the file has no such byte.
+    /// Flips bits of one byte, durably, as rot does. What was recorded before is forgotten.
     pub fn rot(&self, name: &str, offset: usize, flipped: u8) {
+        self.forget();
         let mut state = self.lock_state();
         let state = &mut *state;
         for disk in [&mut state.disk, &mut state.base] {
@@ -166,8 +167,9 @@ impl SimulatedStorage {
         }
     }
 
-    /// Cuts a file, durably, as a careless hand does.
+    /// Cuts a file, durably, as a careless hand does. What was recorded before is forgotten.
     pub fn cut(&self, name: &str, bytes: usize) {
+        self.forget();
         let mut state = self.lock_state();
         let state = &mut *state;
         for disk in [&mut state.disk, &mut state.base] {

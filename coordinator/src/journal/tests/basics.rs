@@ -209,7 +209,7 @@ fn at_interval_frames_are_released_when_written_and_close_syncs() {
 
 #[test]
 fn segments_of_an_impossible_size_are_refused() {
-    for segment_bytes in [0, SMALL - 1, limits::SEGMENT_BYTES_MAX + 1] {
+    for segment_bytes in [0, SMALL - 1, SMALL + 1, limits::SEGMENT_BYTES_MAX + 1] {
         let wrong = Options {
             segment_bytes,
             ..ALWAYS

@@ -162,7 +162,7 @@ const INTERVAL: Options = options(Syncing::Interval {
 fn after_a_power_cut_at_any_operation_all_that_was_acknowledged_is_there() {
     let run = Run::record(ALWAYS, 300);
     assert!(run.deleted.len() > 5, "segments were deleted");
-    let images = run.check_all(46);
+    let images = run.check_all(47);
     assert!(images >= 40_000, "{images} images");
 }
 

@@ -130,7 +130,7 @@ fn a_start_that_fails_changes_nothing_that_a_second_start_needs() {
         let last = segment_files(&storage).pop().unwrap();
         let number = format::segment_number(&last.name).unwrap();
         let begun = storage.create(&format::segment_name(number + 1)).unwrap();
-        begun.write_at(0, &[0; 8192]).unwrap();
+        begun.write_at(0, &[0; 16 << 10]).unwrap();
         storage.create("reserve-9.part").unwrap();
         storage.fail_nth(kind, 1);
         let (recovered, found) = replay(&storage, ALWAYS).unwrap();

@@ -1,8 +1,8 @@
-//! The child processes of the demo: the same binary as a coordinator and as workers.
+//! The child processes of the demo and of the bench: the same binary as coordinators and workers.
 //!
-//! Owns them: whatever ends the demo, its children are killed with it, and the last lines that
-//! each wrote are kept to be shown where one fails. They stand in process groups of their own, so
-//! that Ctrl-C reaches the demo alone, which then ends them in its own order.
+//! Owns them: whatever ends the parent's work, its children are killed with it, and the last lines
+//! that each wrote are kept to be shown where one fails. They stand in process groups of their own,
+//! so that Ctrl-C reaches the parent alone, which then ends them in its own order.
 
 use std::{
     collections::VecDeque,
@@ -25,7 +25,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::clock;
+use crate::clock;
 
 /// How many of its last lines are kept of a process.
 const LINES_KEPT: usize = 12;
@@ -33,7 +33,7 @@ const LINES_KEPT: usize = 12;
 const LINE_BYTES_KEPT: u64 = 512;
 /// How long a process may take to be ready.
 const READY_MAX: Duration = Duration::from_secs(15);
-/// The first port that the demo takes for itself.
+/// The first port that is taken for child processes.
 const PORT_MIN: u16 = 10_000;
 /// Ports to choose from, at the least.
 const PORTS_MIN: u16 = 1_000;
@@ -44,7 +44,7 @@ const READY_POLL: Duration = Duration::from_millis(50);
 
 /// A running child process; dropping it kills it.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(crate) struct Process {
     name: String,
     child: Child,
     lines: Arc<Mutex<VecDeque<String>>>,
@@ -56,7 +56,7 @@ impl Process {
     ///
     /// # Errors
     /// Where the operating system cannot start it.
-    pub(super) fn start(program: &Path, name: &str, args: &[String]) -> anyhow::Result<Self> {
+    pub(crate) fn start(program: &Path, name: &str, args: &[String]) -> anyhow::Result<Self> {
         let mut child = Command::new(program)
             .args(args)
             // Flags are given in full: the REDRIVE_ variables of the shell are for other runs.
@@ -85,12 +85,12 @@ impl Process {
     }
 
     /// Its name.
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// Its process id; 0 once it has ended.
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id().unwrap_or(0)
     }
 
@@ -98,7 +98,7 @@ impl Process {
     ///
     /// # Errors
     /// Tells how it ended and the last lines that it wrote.
-    pub(super) fn check(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn check(&mut self) -> anyhow::Result<()> {
         let Some(status) = self.child.try_wait()? else {
             return Ok(());
         };
@@ -117,7 +117,7 @@ impl Process {
     ///
     /// # Errors
     /// Where the operating system cannot.
-    pub(super) async fn kill(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn kill(&mut self) -> anyhow::Result<()> {
         self.child
             .kill()
             .await
@@ -149,7 +149,7 @@ async fn keep_lines(pipe: impl AsyncRead + Unpin, lines: Arc<Mutex<VecDeque<Stri
 ///
 /// # Errors
 /// Where the operating system has none.
-pub(super) async fn quiet_address() -> anyhow::Result<SocketAddr> {
+pub(crate) async fn quiet_address() -> anyhow::Result<SocketAddr> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let clients_from = range
@@ -160,7 +160,7 @@ pub(super) async fn quiet_address() -> anyhow::Result<SocketAddr> {
         .unwrap_or(CLIENT_PORTS_FROM)
         .max(PORT_MIN.saturating_add(PORTS_MIN));
     let width = u32::from(until.saturating_sub(PORT_MIN));
-    // Demos that run side by side begin at different places.
+    // Processes that run side by side begin at different places.
     let begin = std::process::id().wrapping_mul(61);
     for _ in 0..width {
         let next = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed).into());
@@ -178,11 +178,11 @@ pub(super) async fn quiet_address() -> anyhow::Result<SocketAddr> {
 ///
 /// # Errors
 /// Where the process ends first, or 15 s pass.
-pub(super) async fn ready(process: &mut Process, address: SocketAddr) -> anyhow::Result<()> {
-    let deadline = clock::now() + READY_MAX;
+pub(crate) async fn ready(process: &mut Process, address: SocketAddr) -> anyhow::Result<()> {
+    let deadline = clock::monotonic() + READY_MAX;
     while !answers_ready(address).await {
         process.check()?;
-        if clock::now() >= deadline {
+        if clock::monotonic() >= deadline {
             bail!(
                 "{} is not ready after {READY_MAX:?} (http://{address}/readyz)",
                 process.name()
