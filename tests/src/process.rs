@@ -7,6 +7,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -137,6 +138,10 @@ impl Setup {
             }
             None => Command::new(&self.program),
         };
+        if !self.before.is_empty() {
+            // So that what a tracer runs can be killed with it.
+            command.process_group(0);
+        }
         let log = File::options().create(true).append(true).open(&self.log);
         let child = command
             .env_clear()
@@ -208,6 +213,10 @@ impl Coordinator {
 impl Drop for Coordinator {
     fn drop(&mut self) {
         // Where it has ended already, there is nothing to kill.
+        if !self.setup.before.is_empty() && self.child.try_wait().is_ok_and(|end| end.is_none()) {
+            let group = format!("-{}", self.child.id());
+            drop(Command::new("kill").args(["-KILL", "--", &group]).status());
+        }
         drop(self.child.kill());
         drop(self.child.wait());
     }
