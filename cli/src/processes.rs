@@ -257,7 +257,7 @@ mod tests {
         let pid = process.pid();
         drop(process);
         let gone = || {
-            let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
             status.is_empty() || status.contains(") Z")
         };
         while !gone() {

@@ -32,7 +32,7 @@ struct Disk(PathBuf);
 impl Disk {
     /// Mounts an empty one at `path`.
     fn mount(path: &Path) -> Result<Self, String> {
-        fs::create_dir_all(path).unwrap();
+        fs::create_dir_all(path).map_err(|error| error.to_string())?;
         let size = format!("size={DISK_BYTES}");
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &size, "redrive-test"])

@@ -138,8 +138,8 @@ mod tests {
         assert_eq!(failing(&facts).0, [] as [&str; 0]);
         let checks = audit(&facts);
         let waits = checks.iter().find(|check| check.name == WAITS).unwrap();
-        let says = "2 waits; 2 ended while there was no coordinator for 145 ms";
-        assert!(waits.numbers.starts_with(says), "{}", waits.numbers);
+        let told = "2 waits; 2 ended while there was no coordinator for 145 ms";
+        assert!(waits.numbers.starts_with(told), "{}", waits.numbers);
         assert!(says(&facts.tasks, &down).contains("none of the 2 waits"));
     }
 
