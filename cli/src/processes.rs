@@ -6,10 +6,14 @@
 
 use std::{
     collections::VecDeque,
+    fs,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
     process::Stdio,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU16, Ordering},
+    },
     time::Duration,
 };
 
@@ -29,6 +33,12 @@ const LINES_KEPT: usize = 12;
 const LINE_BYTES_KEPT: u64 = 512;
 /// How long a process may take to be ready.
 const READY_MAX: Duration = Duration::from_secs(15);
+/// The first port that is taken for child processes.
+const PORT_MIN: u16 = 10_000;
+/// Ports to choose from, at the least.
+const PORTS_MIN: u16 = 1_000;
+/// Where clients' ports begin on a machine that does not say.
+const CLIENT_PORTS_FROM: u16 = 32_768;
 /// How often it is looked at until then.
 const READY_POLL: Duration = Duration::from_millis(50);
 
@@ -133,15 +143,35 @@ async fn keep_lines(pipe: impl AsyncRead + Unpin, lines: Arc<Mutex<VecDeque<Stri
     }
 }
 
-/// A port of this machine that was free a moment ago.
+/// A port of this machine that was free a moment ago, and that stays free while nobody listens
+/// there: it is none of those that the machine gives to clients, which might take it, or even
+/// connect to themselves, while its owner is started again.
 ///
 /// # Errors
 /// Where the operating system has none.
-pub(crate) async fn free_address() -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .await
-        .context("no free port")?;
-    Ok(listener.local_addr()?)
+pub(crate) async fn quiet_address() -> anyhow::Result<SocketAddr> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let clients_from = range
+        .split_whitespace()
+        .next()
+        .and_then(|from| from.parse().ok());
+    let until = clients_from
+        .unwrap_or(CLIENT_PORTS_FROM)
+        .max(PORT_MIN.saturating_add(PORTS_MIN));
+    let width = u32::from(until.saturating_sub(PORT_MIN));
+    // Processes that run side by side begin at different places.
+    let begin = std::process::id().wrapping_mul(61);
+    for _ in 0..width {
+        let next = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed).into());
+        let offset = next.checked_rem(width).unwrap_or(0);
+        let port = PORT_MIN.saturating_add(u16::try_from(offset)?);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(address).await.is_ok() {
+            return Ok(address);
+        }
+    }
+    bail!("no free port between {PORT_MIN} and {until}")
 }
 
 /// Waits until `GET /readyz` at this address answers 200.
@@ -227,7 +257,7 @@ mod tests {
         let pid = process.pid();
         drop(process);
         let gone = || {
-            let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
             status.is_empty() || status.contains(") Z")
         };
         while !gone() {
@@ -236,9 +266,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn no_client_is_ever_given_a_quiet_port() {
+        let (one, two) = (
+            quiet_address().await.unwrap(),
+            quiet_address().await.unwrap(),
+        );
+        assert_ne!(one, two);
+        let given = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        assert!(two.port() < given.local_addr().unwrap().port());
+    }
+
+    #[tokio::test]
     async fn readiness_is_refused_where_the_process_has_ended() {
         let mut process = shell("exit 3");
-        let nobody = free_address().await.unwrap();
+        let nobody = quiet_address().await.unwrap();
         let error = ready(&mut process, nobody).await.unwrap_err().to_string();
         assert!(error.contains("exit status: 3"), "{error}");
     }

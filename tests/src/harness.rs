@@ -1,14 +1,16 @@
 //! A coordinator in this process, served over real sockets.
 //!
-//! Owns its life and the stubs of its services. Never reaches into it. Invariants: it listens on
-//! free ports of 127.0.0.1 only; dropping it ends it.
+//! Owns its life, over restarts where it has a data directory, and the stubs of its services. Never
+//! reaches into it. Invariants: it listens on free ports of 127.0.0.1 only, the same ones over
+//! restarts; dropping it ends it.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use redrive_client::{Client, NewTask, Waited};
 use redrive_coordinator::config::Config;
-use redrive_coordinator::run::{Running, start};
+use redrive_coordinator::run::{Running, StartError, start};
 use redrive_coordinator::shell::shutdown::StopError;
 use redrive_proto::v1::{
     self as pb, dead_letter_service_client::DeadLetterServiceClient,
@@ -21,11 +23,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::process::quiet_address;
 use crate::wait::{PATIENCE, eventually, within};
 
 /// A coordinator that lives as long as this value.
 #[derive(Debug)]
 pub struct Harness {
+    config: Config,
     running: Running,
     client: Client,
 }
@@ -47,6 +51,15 @@ pub fn config() -> Config {
     }
 }
 
+/// The same settings with everything remembered in this directory, at addresses that stay free while
+/// the coordinator is down.
+pub fn keep(config: &mut Config, data_dir: &Path) {
+    config.listen = quiet_address();
+    config.http_listen = quiet_address();
+    config.data_dir = Some(data_dir.to_owned());
+    config.segment_bytes = 1024 * 1024;
+}
+
 impl Harness {
     /// Starts a coordinator with [`config`].
     pub async fn start() -> Self {
@@ -57,12 +70,47 @@ impl Harness {
     pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = config();
         change(&mut config);
-        let running = start(config).await.unwrap();
+        Self::begin(config).await.unwrap()
+    }
+
+    /// Starts a coordinator that remembers everything in this directory.
+    pub async fn on(data_dir: &Path) -> Self {
+        Self::with(|config| keep(config, data_dir)).await
+    }
+
+    /// Starts a coordinator, where it can be.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub async fn begin(config: Config) -> Result<Self, StartError> {
+        let running = start(config.clone()).await?;
         let client = Client::connect(&running.grpc_addr().to_string()).await;
-        Self {
+        Ok(Self {
             client: client.unwrap().with_deadline(PATIENCE),
+            config,
             running,
-        }
+        })
+    }
+
+    /// Stops it in good order and starts it again on its data directory, at the same addresses.
+    #[must_use]
+    pub async fn restart(self) -> Self {
+        let config = self.config.clone();
+        self.stop().await.unwrap();
+        Self::begin(config).await.unwrap()
+    }
+
+    /// Ends it without a word to anybody and starts it again on its data directory, at the same
+    /// addresses.
+    #[must_use]
+    pub async fn crash(self) -> Self {
+        let config = self.config.clone();
+        drop(self);
+        // Its thread lets the directory go when it has noticed.
+        eventually("the coordinator can be started again", async || {
+            Self::begin(config.clone()).await.ok()
+        })
+        .await
     }
 
     /// The Rust client of this coordinator.

@@ -7,16 +7,21 @@
 //! started ends with the value that stands for it.
 //!
 //! [`Harness`] is a coordinator and the stubs of all its services; [`RawWorker`] speaks the worker
-//! protocol by hand; [`SdkWorker`] runs a worker of the SDK; [`Proxy`] is a network that can be cut.
+//! protocol by hand; [`SdkWorker`] runs a worker of the SDK; [`Proxy`] is a network that can be cut;
+//! [`history`] is what clients saw of a coordinator, with a judge of its own.
 
+pub mod dice;
 pub mod harness;
+pub mod history;
 pub mod make;
+pub mod process;
 pub mod proxy;
 pub mod raw_worker;
 pub mod refusal;
 pub mod sdk_worker;
 pub mod wait;
 
+pub use dice::Dice;
 pub use harness::Harness;
 pub use proxy::Proxy;
 pub use raw_worker::RawWorker;

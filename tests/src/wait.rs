@@ -15,9 +15,17 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 /// # Panics
 /// Where it is not ready within [`PATIENCE`]; says what was waited for.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, future).await {
+    patiently(PATIENCE, what, future).await
+}
+
+/// Waits for a future that takes its time.
+///
+/// # Panics
+/// Where it is not ready within `patience`; says what was waited for.
+pub async fn patiently<T>(patience: Duration, what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(patience, future).await {
         Ok(value) => value,
-        Err(_elapsed) => panic!("waited {PATIENCE:?} for this: {what}"),
+        Err(_elapsed) => panic!("waited {patience:?} for this: {what}"),
     }
 }
 
@@ -25,15 +33,17 @@ pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
 ///
 /// # Panics
 /// Where there is nothing within [`PATIENCE`]; says what was waited for.
-pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    within(what, until(look)).await
+}
+
+/// Looks until there is something, however long that takes, and answers it.
+pub async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let mut beat = tokio::time::interval(LOOK_INTERVAL);
-    let found = async {
-        loop {
-            beat.tick().await;
-            if let Some(found) = look().await {
-                return found;
-            }
+    loop {
+        beat.tick().await;
+        if let Some(found) = look().await {
+            return found;
         }
-    };
-    within(what, found).await
+    }
 }

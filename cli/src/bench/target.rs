@@ -64,8 +64,8 @@ impl Target {
             None | Some(Durability::Memory) => None,
             Some(Durability::Always | Durability::Interval) => Some(own_dir(settings)?),
         };
-        let listen = processes::free_address().await?;
-        let http = processes::free_address().await?;
+        let listen = processes::quiet_address().await?;
+        let http = processes::quiet_address().await?;
         let mut args = vec![
             "coordinator".to_owned(),
             format!("--listen={listen}"),
@@ -82,7 +82,7 @@ impl Target {
     /// # Errors
     /// Where it does not start or does not answer.
     pub(crate) async fn bare(settings: &Settings) -> anyhow::Result<Self> {
-        let listen = processes::free_address().await?;
+        let listen = processes::quiet_address().await?;
         let args = vec![
             "bench".to_owned(),
             format!("--serve-bare={listen}"),

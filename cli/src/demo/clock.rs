@@ -1,7 +1,7 @@
 //! The one place of the demo that reads a clock or lets time pass.
 //!
-//! Nothing that is checked depends on it: it paces the screen, makes the upstream slow and down
-//! for a while, and says how long the demo took.
+//! It paces the screen, makes the upstream slow and down for a while, and says how long the demo took
+//! and when there was no coordinator. No check depends on how fast the machine is.
 
 use std::time::Duration;
 

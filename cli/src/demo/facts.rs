@@ -3,7 +3,7 @@
 //! Owns the facts that the books and the tables are made of, and how a task of the protocol is
 //! read. Never judges them.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use redrive_proto::v1::{self, FailureClass, RunOutcome, TaskState};
 
@@ -66,6 +66,10 @@ pub(super) struct RunFacts {
     pub(super) rule: String,
     /// The delay drawn, where another run followed.
     pub(super) delay: Option<Duration>,
+    /// When it was leased, on the coordinator's clock.
+    pub(super) leased: SystemTime,
+    /// When it ended, on the coordinator's clock.
+    pub(super) ended: SystemTime,
 }
 
 impl TaskFacts {
@@ -136,6 +140,12 @@ impl End {
     }
 }
 
+/// An instant of the protocol; one that is missing, which no run that ended has, is the epoch.
+fn instant(at: Option<prost_types::Timestamp>) -> SystemTime {
+    at.and_then(|at| SystemTime::try_from(at).ok())
+        .unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
 impl RunFacts {
     fn of(run: &v1::Run) -> Self {
         Self {
@@ -147,6 +157,8 @@ impl RunFacts {
             class: run.failure.as_ref().map(v1::Failure::failure_class),
             rule: run.rule.clone(),
             delay: run.delay.as_ref().map(duration),
+            leased: instant(run.lease_time),
+            ended: instant(run.end_time),
         }
     }
 

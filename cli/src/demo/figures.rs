@@ -40,6 +40,10 @@ pub(super) struct Summary {
     pub(super) dead_before_redrive: BTreeMap<String, u64>,
     /// Dead letters put back.
     pub(super) redriven: u64,
+    /// Whether the coordinator was killed on the way and started again on its journal.
+    pub(super) coordinator_killed: bool,
+    /// How long nobody was answered: from the kill until the next one was ready.
+    pub(super) coordinator_down_ms: u64,
     /// Lines of the input that could not be used.
     pub(super) bad_lines: usize,
     /// What the preset's durations were divided by.
@@ -249,7 +253,8 @@ fn tenth_of(delay: u64, min: u64, max: u64) -> usize {
         .min(PARTS.saturating_sub(1))
 }
 
-fn millis(duration: Duration) -> u64 {
+/// A duration as reports have it.
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -274,6 +279,8 @@ mod tests {
             class: Some(FailureClass::Network),
             rule: String::new(),
             delay: delay.map(Duration::from_millis),
+            leased: std::time::SystemTime::UNIX_EPOCH,
+            ended: std::time::SystemTime::UNIX_EPOCH,
         }
     }
 

@@ -2,12 +2,13 @@
 //!
 //! Owns the order of the demo and its exit code. A coordinator and three workers are started as
 //! child processes of this binary, an upstream that misbehaves in eight ways in this one; webhooks
-//! are delivered, a worker is killed, dead letters are redriven, and at the end the books are
-//! checked. Nothing outside this machine is called, and nothing is left behind.
+//! are delivered, a worker is killed and then the coordinator, dead letters are redriven, and at the
+//! end the books are checked. Nothing outside this machine is called, and nothing is left behind.
 
 mod behaviour;
 mod books;
 mod clock;
+mod coordinator;
 mod facts;
 mod figures;
 mod input;
@@ -31,7 +32,7 @@ use books::Facts;
 use facts::TaskFacts;
 use figures::Summary;
 use input::Input;
-use phases::{Accepted, Killed};
+use phases::{Accepted, Casualties};
 use screen::Screen;
 use stage::{Queues, Stage};
 
@@ -48,9 +49,10 @@ Deliver thousands of webhooks to a server that misbehaves, and watch what become
 Starts a coordinator, three workers of the http runner and a small upstream server that behaves in
 eight ways (resets connections, answers 429 with Retry-After, is locked, is down for a while,
 rejects data, has no such page, refuses credentials, hangs). Enqueues one task for each webhook of
-a file, kills one worker with SIGKILL in the middle, shows what was retried when and beside what
-the policy allows, repairs the upstream, redrives the dead letters that it now accepts, and checks
-its own books. Everything is in memory and on 127.0.0.1, and ends with the demo.
+a file, kills one worker with SIGKILL in the middle and then the coordinator itself, which is
+started again on its journal and goes on, shows what was retried when and beside what the policy
+allows, repairs the upstream, redrives the dead letters that it now accepts, and checks its own
+books. Everything is on 127.0.0.1 and in a temporary directory, and is removed with the demo.
 
 Exit codes: 0 the books balance; 1 they do not, or something failed; 130 interrupted.";
 
@@ -127,10 +129,11 @@ async fn perform(args: &Args) -> anyhow::Result<ExitCode> {
         text::grouped_len(input.deliveries.len())
     ));
     let accepted = phases::enqueue(&stage, &input.deliveries, &queues).await?;
-    let killed = phases::follow(&mut stage, &mut screen, &queues, true).await?;
+    let mut killed = Casualties::default();
+    phases::follow(&mut stage, &mut screen, &queues, Some(&mut killed)).await?;
     screen.settle();
     let first = phases::collect(&stage, &accepted, &[]).await?;
-    tell_killed(&screen, killed.as_ref(), &first);
+    tell_killed(&screen, &killed, &first);
     if args.report == Report::Table {
         let hits = stage.upstream.settle().await?;
         let windows = stage.windows.clone();
@@ -147,9 +150,10 @@ async fn perform(args: &Args) -> anyhow::Result<ExitCode> {
     }
 
     let redriven = phases::redrive(&stage, &screen, &first).await?;
-    phases::follow(&mut stage, &mut screen, &queues, false).await?;
+    phases::follow(&mut stage, &mut screen, &queues, None).await?;
     screen.settle();
-    let facts = gather(&stage, &accepted, &first, redriven).await?;
+    let mut facts = gather(&stage, &accepted, &first, redriven).await?;
+    facts.down = killed.coordinator;
     stage.end().await?;
 
     let summary = summarize(&facts, &first, began, (&input, args.scale));
@@ -196,8 +200,12 @@ fn read(args: &Args, screen: &Screen) -> anyhow::Result<Input> {
     Ok(input)
 }
 
-fn tell_killed(screen: &Screen, killed: Option<&Killed>, tasks: &[TaskFacts]) {
-    let Some(killed) = killed else {
+fn tell_killed(screen: &Screen, casualties: &Casualties, tasks: &[TaskFacts]) {
+    match &casualties.coordinator {
+        Some(down) => screen.say(&books::says_of_outage(tasks, down)),
+        None => screen.say("the coordinator was not killed: the work was done before"),
+    }
+    let Some(killed) = &casualties.worker else {
         screen.say("no worker was killed: the work was done before one could be caught at it");
         return;
     };
@@ -226,6 +234,7 @@ async fn gather(
         hits: stage.upstream.settle().await?,
         windows: stage.windows.clone(),
         redriven,
+        down: None,
     })
 }
 
@@ -249,6 +258,10 @@ fn summarize(
         books_balanced: books::balanced(&books),
         dead_before_redrive: figures::dead_by_reason(first),
         redriven: facts.redriven,
+        coordinator_killed: facts.down.is_some(),
+        coordinator_down_ms: facts
+            .down
+            .map_or(0, |down| figures::millis(down.unanswered)),
         bad_lines: input.bad.len(),
         scale,
         seconds: clock::now().duration_since(began).as_secs_f64(),

@@ -1,4 +1,4 @@
-//! What happens on the stage: enqueue, follow, kill, repair, redrive.
+//! What happens on the stage: enqueue, follow, kill, kill again, repair, redrive.
 //!
 //! Owns the course of the demo and collects the facts. Never judges them: see `books`.
 
@@ -18,6 +18,7 @@ use serde_json::json;
 use super::{
     behaviour::Behaviour,
     clock,
+    coordinator::Down,
     facts::{End, QueueFacts, TaskFacts},
     input::Delivery,
     screen::{Progress, Screen},
@@ -27,6 +28,9 @@ use super::{
 
 /// When a worker is killed: so many percent are finished.
 const KILL_AT_PERCENT: u64 = 40;
+/// When the coordinator is killed: so many percent are finished, and the lost worker's runs are
+/// still open.
+const KILL_COORDINATOR_AT_PERCENT: u64 = 55;
 /// How often the queues are looked at.
 const POLL: Duration = Duration::from_millis(200);
 /// Without any progress for this long the demo fails instead of going on for ever.
@@ -54,6 +58,15 @@ pub(super) struct Killed {
     pub(super) worker_id: String,
     /// What it held.
     pub(super) held: u32,
+}
+
+/// Who was killed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Casualties {
+    /// A worker.
+    pub(super) worker: Option<Killed>,
+    /// The coordinator, and how long there was none.
+    pub(super) coordinator: Option<Down>,
 }
 
 /// Enqueues all deliveries over one stream.
@@ -108,7 +121,7 @@ fn task(stage: &Stage, delivery: &Delivery, queue: &str) -> anyhow::Result<NewTa
 }
 
 /// Waits until every task has ended or is dead, shows how far they are, and, where asked to, kills
-/// a worker on the way.
+/// a worker and then the coordinator on the way.
 ///
 /// # Errors
 /// Where a process ends by itself, the coordinator does not answer, or nothing moves for 60 s.
@@ -116,9 +129,8 @@ pub(super) async fn follow(
     stage: &mut Stage,
     screen: &mut Screen,
     queues: &Queues,
-    kill: bool,
-) -> anyhow::Result<Option<Killed>> {
-    let mut killed = None;
+    mut kill: Option<&mut Casualties>,
+) -> anyhow::Result<()> {
     let mut last = Vec::new();
     let mut moved_at = clock::now();
     loop {
@@ -126,14 +138,19 @@ pub(super) async fn follow(
         screen.show(&progress(&now, queues));
         let sum = |of: fn(&QueueFacts) -> u64| now.iter().map(of).fold(0, u64::saturating_add);
         if sum(|queue| queue.live) == 0 {
-            return Ok(killed);
+            return Ok(());
         }
-        let finished = sum(QueueFacts::finished).saturating_mul(100);
-        if kill
-            && killed.is_none()
-            && finished >= sum(|q| q.enqueued).saturating_mul(KILL_AT_PERCENT)
-        {
-            killed = kill_one(stage, screen).await?;
+        if let Some(killed) = kill.as_deref_mut() {
+            let finished = sum(QueueFacts::finished).saturating_mul(100);
+            let percent = finished
+                .checked_div(sum(|queue| queue.enqueued))
+                .unwrap_or(0);
+            let open = (sum(|queue| queue.retrying), sum(|queue| queue.leased));
+            if killed.worker.is_none() && percent >= KILL_AT_PERCENT {
+                killed.worker = kill_one(stage, screen).await?;
+            } else if killed.coordinator.is_none() && percent >= KILL_COORDINATOR_AT_PERCENT {
+                killed.coordinator = Some(kill_coordinator(stage, screen, open).await?);
+            }
         }
         stage.check()?;
         if now != last {
@@ -154,6 +171,27 @@ async fn kill_one(stage: &mut Stage, screen: &Screen) -> anyhow::Result<Option<K
          them to others when the grace is over\n"
     ));
     Ok(Some(Killed { worker_id, held }))
+}
+
+async fn kill_coordinator(
+    stage: &mut Stage,
+    screen: &Screen,
+    (waiting, running): (u64, u64),
+) -> anyhow::Result<Down> {
+    let pid = stage.coordinator.pid();
+    screen.say(&format!(
+        "\nkill -9 {pid}: the coordinator is gone; {} tasks waited for a retry, {} ran",
+        grouped(waiting),
+        grouped(running)
+    ));
+    let down = stage.coordinator.kill_and_restart().await?;
+    screen.say(&format!(
+        "the next one, process {}, has read its journal and serves after {} ms; the workers\n\
+         come back and go on with what they hold\n",
+        stage.coordinator.pid(),
+        down.unanswered.as_millis()
+    ));
+    Ok(down)
 }
 
 /// The coordinator's totals, queue by queue.

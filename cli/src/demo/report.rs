@@ -224,6 +224,8 @@ mod tests {
             books_balanced: false,
             dead_before_redrive: BTreeMap::new(),
             redriven: 9_000,
+            coordinator_killed: true,
+            coordinator_down_ms: 240,
             bad_lines: 0,
             scale: 100,
             seconds: 31.25,
@@ -280,6 +282,8 @@ mod tests {
         assert_eq!(json["attempts"], 120_000);
         assert_eq!(json["crashes"], 1_000);
         assert_eq!(json["books_balanced"], false);
+        assert_eq!(json["coordinator_killed"], true);
+        assert_eq!(json["coordinator_down_ms"], 240);
     }
 
     #[test]

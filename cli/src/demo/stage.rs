@@ -13,13 +13,14 @@ use redrive_client::{
 use super::{
     behaviour::Behaviour,
     clock,
+    coordinator::Coordinator,
     input::Delivery,
     policy::{self, Cause, PRESET, Windows},
     screen::Screen,
     text::span,
     upstream::{RETRY_AFTER_SECONDS, Upstream},
 };
-use crate::processes::{self, Process};
+use crate::processes::Process;
 
 /// Workers that are started.
 const WORKERS: usize = 3;
@@ -30,10 +31,6 @@ const QUEUE_TASKS_MAX: usize = 900;
 const OUTAGE: Duration = Duration::from_secs(6);
 /// How long a worker waits for an answer; what hangs is cut there.
 const REQUEST_TIMEOUT: &str = "2s";
-/// How often the coordinator pings workers.
-const PING_INTERVAL: &str = "1s";
-/// How long it waits for a lost worker before it takes its tasks away.
-const GRACE: &str = "5s";
 /// How long the workers may take to connect.
 const CONNECT_MAX: Duration = Duration::from_secs(15);
 /// How often they are looked for until then.
@@ -82,7 +79,7 @@ pub(super) struct Stage {
     /// The connection to the coordinator.
     pub(super) client: Client,
     /// The coordinator.
-    pub(super) coordinator: Process,
+    pub(super) coordinator: Coordinator,
     /// The workers that were not killed.
     pub(super) workers: Vec<Process>,
     /// What the policy allows.
@@ -113,8 +110,9 @@ impl Stage {
             screen.say(&format!("  {left:<12} {does:<30}{right:<10} {does_right}"));
         }
 
-        let address = processes::free_address().await?;
-        let coordinator = start_coordinator(screen, &program, address).await?;
+        let coordinator = Coordinator::start(&program).await?;
+        coordinator.introduce(screen);
+        let address = coordinator.address();
         let client = Client::connect(&address.to_string()).await?;
         let preset = client.retry_policy(PRESET).await?;
         let windows = configure(&client, &policy::scale(&preset, scale), queues).await?;
@@ -198,7 +196,7 @@ impl Stage {
         for worker in &mut self.workers {
             worker.kill().await?;
         }
-        self.coordinator.kill().await
+        self.coordinator.end().await
     }
 
     async fn connected(&mut self) -> anyhow::Result<()> {
@@ -215,41 +213,6 @@ impl Stage {
             clock::pause(CONNECT_POLL).await;
         }
     }
-}
-
-async fn start_coordinator(
-    screen: &Screen,
-    program: &Path,
-    address: SocketAddr,
-) -> anyhow::Result<Process> {
-    let http = processes::free_address().await?;
-    let (grpc, http_text) = (address.to_string(), http.to_string());
-    let args = [
-        "coordinator",
-        "--listen",
-        &grpc,
-        "--http-listen",
-        &http_text,
-        "--ping-interval",
-        PING_INTERVAL,
-        "--grace",
-        GRACE,
-        "--log",
-        "warn",
-        "--log-format",
-        "text",
-    ];
-    let mut process = Process::start(program, "coordinator", &args.map(str::to_owned))?;
-    processes::ready(&mut process, http).await?;
-    screen.say(&format!(
-        "coordinator  {address}, process {}",
-        process.pid()
-    ));
-    screen.say(&format!(
-        "             (pings workers every {PING_INTERVAL}, gives up on them after {GRACE} of \
-         silence)"
-    ));
-    Ok(process)
 }
 
 fn start_worker(

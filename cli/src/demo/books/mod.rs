@@ -1,10 +1,12 @@
 //! The demo checks its own books: facts in, discrepancies out.
 //!
 //! Owns what must hold between the coordinator's word (tasks, runs, totals), the upstream's own
-//! count and the policy's windows. Pure. No check depends on time; the one allowance is stated in
-//! it: of a run whose worker was lost nobody can say whether its request went out.
+//! count and the policy's windows. Pure. No check depends on time; the allowances are stated in them:
+//! of a run whose worker was lost nobody can say whether its request went out, and a wait that ends
+//! while there is no coordinator is followed late.
 
 mod delays;
+mod outage;
 mod requests;
 #[cfg(test)]
 mod tests;
@@ -15,12 +17,14 @@ use redrive_proto::v1::RunOutcome;
 use serde::Serialize;
 
 use super::{
+    coordinator::Down,
     facts::{End, QueueFacts, RunFacts, TaskFacts},
     policy::Windows,
     text::{grouped, grouped_len},
     upstream::Hits,
 };
 pub(super) use delays::{cause_of, retry_number};
+pub(super) use outage::says as says_of_outage;
 
 /// All that the books are made of.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +41,8 @@ pub(super) struct Facts {
     pub(super) windows: Windows,
     /// How many dead letters the redrive said it put back.
     pub(super) redriven: u64,
+    /// When there was no coordinator, where it was killed.
+    pub(super) down: Option<Down>,
 }
 
 /// One thing that must hold.
@@ -65,6 +71,7 @@ pub(super) fn audit(facts: &Facts) -> Vec<Check> {
         requests::hits(facts),
         requests::accepted(facts),
         delays::within_windows(facts),
+        outage::waits(facts),
         redrives(facts),
     ]
 }

@@ -1,6 +1,6 @@
 //! Books that balance and books that do not: each discrepancy is found, and nothing else is.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use redrive_proto::v1::{FailureClass, PreviewStep};
 
@@ -11,8 +11,13 @@ use crate::demo::{
     upstream::{Hit, HitKey},
 };
 
-fn millis(millis: u64) -> Duration {
+pub(super) fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
+}
+
+/// So many milliseconds into the demo.
+pub(super) fn at(millis: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(millis)
 }
 
 fn run(run: u32, outcome: RunOutcome, delay: Option<u64>) -> RunFacts {
@@ -34,6 +39,9 @@ fn run(run: u32, outcome: RunOutcome, delay: Option<u64>) -> RunFacts {
             String::new()
         },
         delay: delay.map(millis),
+        // A run takes 50 ms and begins every 100 ms.
+        leased: at(u64::from(run) * 100),
+        ended: at(u64::from(run) * 100 + 50),
     }
 }
 
@@ -76,7 +84,7 @@ fn windows() -> Windows {
 
 /// One task that failed once and was then delivered, one that crashed its worker and was then
 /// delivered, one that is dead: all as it should be.
-fn good() -> Facts {
+pub(super) fn good() -> Facts {
     let tasks = vec![
         task(
             "a",
@@ -135,11 +143,12 @@ fn good() -> Facts {
         hits,
         windows: windows(),
         redriven: 0,
+        down: None,
     }
 }
 
 /// The names of the checks that fail, and all that they say.
-fn failing(facts: &Facts) -> (Vec<&'static str>, String) {
+pub(super) fn failing(facts: &Facts) -> (Vec<&'static str>, String) {
     let checks: Vec<Check> = audit(facts)
         .into_iter()
         .filter(|check| !check.holds())
@@ -155,7 +164,7 @@ fn failing(facts: &Facts) -> (Vec<&'static str>, String) {
 }
 
 #[track_caller]
-fn assert_only(facts: &Facts, name: &str, says: &str) {
+pub(super) fn assert_only(facts: &Facts, name: &str, says: &str) {
     let (names, said) = failing(facts);
     assert_eq!(names, [name], "{said}");
     assert!(said.contains(says), "{said}");

@@ -1,0 +1,114 @@
+//! Makes calls of a process fail, by `strace`, and tells when one did.
+//!
+//! Owns the tracer's words and its log. Never decides what must follow.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, SystemTime},
+};
+
+use redrive_tests::process::{Coordinator, Folder, Setup};
+
+/// A call that fails.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fault {
+    call: &'static str,
+    error: &'static str,
+    when: u32,
+}
+
+impl Fault {
+    /// The call that is each thread's number `when` of this name fails with this error.
+    pub(crate) const fn new(call: &'static str, error: &'static str, when: u32) -> Self {
+        Self { call, error, when }
+    }
+
+    /// What the machine calls it.
+    pub(crate) fn says(&self) -> &'static str {
+        match self.error {
+            "ENOSPC" => "No space left on device",
+            _ => "Input/output error",
+        }
+    }
+
+    /// True where syncs of data fail, which every acknowledgement needs one of.
+    pub(crate) fn is_sync(&self) -> bool {
+        self.call == "fdatasync"
+    }
+}
+
+/// A traced coordinator's log.
+#[derive(Debug)]
+pub(crate) struct Traced(PathBuf);
+
+/// Why nobody can be traced here, where nobody can.
+pub(crate) fn possible() -> Result<(), String> {
+    let tried = Command::new("strace")
+        .args([
+            "-qq",
+            "-e",
+            "trace=fsync",
+            "-e",
+            "inject=fsync:error=EIO",
+            "true",
+        ])
+        .output();
+    match tried {
+        Err(error) => Err(format!("strace cannot be run: {error}")),
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Err(format!("strace cannot trace: {}", said.trim_end()))
+        }
+    }
+}
+
+impl Traced {
+    /// Starts a coordinator whose call will fail. It may never be ready.
+    pub(crate) fn start(setup: &Setup, folder: &Folder, fault: &Fault) -> (Self, Coordinator) {
+        let log = folder.path().join("calls");
+        let words = [
+            "strace".to_owned(),
+            "-f".to_owned(),
+            "-qq".to_owned(),
+            "--seccomp-bpf".to_owned(),
+            "--absolute-timestamps=format:unix,precision:us".to_owned(),
+            "--signal=none".to_owned(),
+            format!("--output={}", log.display()),
+            format!("--trace={}", fault.call),
+            format!(
+                "--inject={}:error={}:when={}",
+                fault.call, fault.error, fault.when
+            ),
+        ];
+        (Self(log), setup.clone().under(&words).spawn())
+    }
+
+    /// When the call failed that it cannot survive, where one did: the first one, or the last one
+    /// where room was missing, because whoever fills files ahead tries again.
+    pub(crate) fn failed_at(&self, fault: &Fault) -> Option<SystemTime> {
+        let log = self.log();
+        let mut failed = log.lines().filter(|line| line.contains("(INJECTED)"));
+        let line = match fault.error {
+            "ENOSPC" => failed.next_back(),
+            _ => failed.next(),
+        }?;
+        // "1234 1700000000.123456 fdatasync(5) = -1 EIO (Input/output error) (INJECTED)"
+        let seconds: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+        Some(SystemTime::UNIX_EPOCH + Duration::from_secs_f64(seconds))
+    }
+
+    /// How many calls went well before one failed.
+    pub(crate) fn succeeded_before_failure(&self) -> usize {
+        let log = self.log();
+        let before = log.lines().take_while(|line| !line.contains("(INJECTED)"));
+        before.filter(|line| line.ends_with("= 0")).count()
+    }
+
+    fn log(&self) -> String {
+        let path: &Path = &self.0;
+        fs::read_to_string(path).unwrap_or_default()
+    }
+}

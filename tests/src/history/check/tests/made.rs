@@ -1,0 +1,160 @@
+//! Makes histories by hand: a good one, and what bad ones are made of. Never judges.
+
+use crate::history::{
+    Answer, Counted, Delivered, Enqueued, Entry, Fact, Found, FoundRun, Reported, Says, Stands,
+};
+
+const SECOND_US: u64 = 1_000_000;
+
+pub(super) fn delivered(task_id: &str, run: u32, attempt: u32) -> Delivered {
+    Delivered {
+        task_id: task_id.to_owned(),
+        marker: marker(task_id),
+        digest: 7,
+        run,
+        attempt,
+        fence: 100 + u64::from(run),
+    }
+}
+
+pub(super) fn marker(task_id: &str) -> u64 {
+    task_id.bytes().map(u64::from).sum()
+}
+
+pub(super) fn report(task_id: &str, run: u32, says: Says) -> Reported {
+    Reported {
+        task_id: task_id.to_owned(),
+        run,
+        says,
+    }
+}
+
+pub(super) fn run(run: u32, attempt: u32, ended_by: Option<Says>) -> FoundRun {
+    let at = u64::from(run) * 1000;
+    FoundRun {
+        run,
+        attempt,
+        ended_by,
+        leased_ms: 5000 + at,
+        ended_ms: 5500 + at,
+        delay_ms: (ended_by != Some(Says::Complete)).then_some(500),
+    }
+}
+
+/// A history in the making: a second passes between entries.
+#[derive(Clone, Default)]
+pub(super) struct Made(pub(super) Vec<Entry>);
+
+impl Made {
+    pub(super) fn add(&mut self, fact: Fact) -> &mut Self {
+        let at_us = (self.0.len() as u64 + 1) * SECOND_US;
+        self.0.push(Entry { at_us, fact });
+        self
+    }
+
+    pub(super) fn sent(&mut self, task_id: &str, delay_ms: u64) -> &mut Self {
+        self.add(Fact::EnqueueInvoked {
+            marker: marker(task_id),
+            digest: 7,
+            delay_ms,
+        })
+    }
+
+    pub(super) fn ended(&mut self, task_id: &str, outcome: Enqueued) -> &mut Self {
+        self.add(Fact::EnqueueEnded {
+            marker: marker(task_id),
+            outcome,
+        })
+    }
+
+    pub(super) fn accepted(&mut self, task_id: &str) -> &mut Self {
+        self.sent(task_id, 0);
+        self.ended(task_id, Enqueued::Accepted(task_id.to_owned()))
+    }
+
+    pub(super) fn delivered(&mut self, task_id: &str, run: u32, attempt: u32) -> &mut Self {
+        self.add(Fact::Delivered(delivered(task_id, run, attempt)))
+    }
+
+    pub(super) fn reported(&mut self, of: (&str, u32, Says), answer: Answer) -> &mut Self {
+        let report = report(of.0, of.1, of.2);
+        self.add(Fact::ReportInvoked(report.clone()));
+        self.add(Fact::ReportEnded { report, answer })
+    }
+
+    pub(super) fn found(&mut self, found: Found) -> &mut Self {
+        self.add(Fact::Found(found))
+    }
+}
+
+pub(super) fn found(task_id: &str, stands: Stands, history: Vec<FoundRun>) -> Found {
+    let fails = history
+        .iter()
+        .filter(|run| run.ended_by == Some(Says::Fail));
+    let failures = u32::try_from(fails.count()).unwrap();
+    let runs = u32::try_from(history.len()).unwrap();
+    Found {
+        task_id: task_id.to_owned(),
+        marker: marker(task_id),
+        queue: "q".to_owned(),
+        stands,
+        digest: 7,
+        runs,
+        fence: 100 + u64::from(runs),
+        failures,
+        enqueued_ms: 1000,
+        history,
+    }
+}
+
+/// A history without a fault: "a" fails, is lost with its worker, and completes, with a report sent
+/// again because its answer was lost; "b" is dead after one failure; "c" was refused; of "d" the
+/// sender knows nothing, and it is there.
+pub(super) fn good() -> Made {
+    let mut made = Made::default();
+    made.accepted("a").delivered("a", 1, 1);
+    made.reported(("a", 1, Says::Fail), Answer::Unknown);
+    made.reported(("a", 1, Says::Fail), Answer::Duplicate);
+    made.delivered("a", 2, 2).delivered("a", 3, 2);
+    made.reported(("a", 3, Says::Complete), Answer::Recorded);
+    made.reported(("a", 2, Says::Complete), Answer::Superseded);
+    made.accepted("b").delivered("b", 1, 1);
+    made.reported(("b", 1, Says::Fail), Answer::Recorded);
+    made.sent("c", 0).ended("c", Enqueued::Refused);
+    made.sent("d", 0).ended("d", Enqueued::Unknown);
+    made.delivered("d", 1, 1);
+    made.reported(("d", 1, Says::Complete), Answer::Recorded);
+    made
+}
+
+pub(super) fn ends() -> [Found; 3] {
+    let (fail, complete) = (Some(Says::Fail), Some(Says::Complete));
+    [
+        found(
+            "a",
+            Stands::Succeeded,
+            vec![run(1, 1, fail), run(2, 2, None), run(3, 2, complete)],
+        ),
+        found("b", Stands::Dead, vec![run(1, 1, fail)]),
+        found("d", Stands::Succeeded, vec![run(1, 1, complete)]),
+    ]
+}
+
+pub(super) fn counted() -> Counted {
+    Counted {
+        queue: "q".to_owned(),
+        enqueued: 3,
+        succeeded: 2,
+        dead: 1,
+        live: 0,
+        failures: 2,
+    }
+}
+
+pub(super) fn with_ends(mut made: Made, ends: impl IntoIterator<Item = Found>) -> Made {
+    for found in ends {
+        made.found(found);
+    }
+    made.add(Fact::Counted(counted()));
+    made
+}
