@@ -7,7 +7,7 @@ use clap::ValueEnum;
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Phase {
-    /// Syncs a second of this file system: a zero-filled and a growing file
+    /// Syncs a second of this file system, and what the journal makes of them
     Sync,
     /// The same messages with a bare gRPC server behind them: what the machine could do
     Baseline,

@@ -93,7 +93,7 @@ pub(crate) fn text(style: &Style, settings: &Settings, outcomes: &Outcomes) -> S
     let mut text = head(settings, outcomes);
     for outcome in &outcomes.phases {
         text.push_str(&format!("\n\n{}", table(style, outcome)));
-        if outcome.phase.needs_coordinator() {
+        if outcome.phase.needs_coordinator() || !outcome.check.ok() {
             text.push_str(&format!("\n{}", check_text(&outcome.check)));
         }
     }

@@ -9,15 +9,17 @@ use crate::engine::event::Leaves;
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::ledger::history::{Delay, History, RunOutcome, RunRecord};
 use crate::engine::ledger::task::{
-    Finished, Holder, Lease, Outcome, Payload, Priority, Side, State, Task, Timeouts,
+    Finished, Holder, Lease, Outcome, Own, Payload, Priority, Side, State, Task, Timeouts,
 };
 use crate::engine::retry::{Budget, DeadReason};
 
 shape!(Task {
     id, queue, kind, payload, enqueue_seq, enqueued_at, budget_since, state;
-    policy, max_attempts, timeouts, side, priority, runs, fence,
-    failures, crashes, deferrals, unstarted_in_row, timeouts_hit, redrives
+    own, side, priority, runs, fence, failures, crashes, deferrals, unstarted_in_row, timeouts_hit,
+    redrives
 } without { recorded_at: 0 });
+
+shape!(Own { ; policy, max_attempts, timeouts });
 
 shape!(Payload { data; content_type });
 

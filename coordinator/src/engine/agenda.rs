@@ -3,9 +3,10 @@
 //! Owns the order of delivery (lanes), the retry timers, and per-queue orders of dead and finished
 //! tasks. Never holds a fact that the ledger does not (the test: `rebuild == live`), never decides.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::dense::DenseMap;
 use super::effect::Counts;
 use super::ids::{QueueName, TaskId, Timestamp};
 use super::ledger::Ledger;
@@ -14,7 +15,7 @@ use super::ledger::task::{Priority, State, Task};
 /// The index of one shard.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Agenda {
-    timers: BTreeSet<(Timestamp, TaskId)>,
+    timers: Places,
     queues: BTreeMap<QueueName, QueueIndex>,
 }
 
@@ -25,12 +26,15 @@ pub(super) struct QueueIndex {
     /// Pending tasks of each kind, due or not.
     kinds: BTreeMap<Arc<str>, u64>,
     counts: Counts,
-    dead: BTreeSet<(Timestamp, TaskId)>,
-    finished: BTreeSet<(Timestamp, TaskId)>,
+    dead: Places,
+    finished: Places,
 }
 
 /// Ready tasks of one priority and kind, in the order of their enqueueing.
-type Lane = BTreeSet<(u64, TaskId)>;
+type Lane = DenseMap<u64, TaskId>;
+
+/// Tasks in the order of an instant.
+type Places = DenseMap<(Timestamp, TaskId), ()>;
 
 /// Where a task stands in the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,12 +83,13 @@ impl Agenda {
     /// The next timer.
     #[must_use]
     pub(super) fn next_timer(&self) -> Option<Timestamp> {
-        self.timers.first().map(|(at, _)| *at)
+        self.timers.first().map(|((at, _), ())| *at)
     }
 
     /// The first timer that is due.
     pub(super) fn due_timer(&self, now: Timestamp) -> Option<(Timestamp, TaskId)> {
-        self.timers.first().filter(|(at, _)| *at <= now).copied()
+        let (first, ()) = self.timers.first()?;
+        (first.0 <= now).then_some(*first)
     }
 
     /// Moves a due task from its timer to its lane.
@@ -101,7 +106,7 @@ impl Agenda {
     /// Where a task stands now; to be asked before an event changes it.
     pub(super) fn place(&self, task: &Task) -> Place {
         match &task.state {
-            State::Pending { not_before } if !self.timers.contains(&(*not_before, task.id)) => {
+            State::Pending { not_before } if !self.timers.contains_key(&(*not_before, task.id)) => {
                 lane_of(task)
             }
             State::Pending { .. } | State::Leased(_) | State::Dead { .. } | State::Finished(_) => {
@@ -131,7 +136,7 @@ impl Agenda {
             Place::Timer { at, retrying } => {
                 *index.waiting_mut(*retrying) -= 1;
                 index.kind_leaves(&task.kind);
-                self.timers.remove(&(*at, task.id))
+                self.timers.remove(&(*at, task.id)).is_some()
             }
             Place::Lane {
                 priority,
@@ -140,7 +145,7 @@ impl Agenda {
             } => {
                 let key = (*priority, kind.clone());
                 let lane = index.lanes.get_mut(&key).expect("ready tasks have a lane");
-                let there = lane.remove(&(*seq, task.id));
+                let there = lane.remove(seq) == Some(task.id);
                 if lane.is_empty() {
                     index.lanes.remove(&key);
                 }
@@ -154,9 +159,9 @@ impl Agenda {
             }
             Place::Dead { at } => {
                 index.counts.dead -= 1;
-                index.dead.remove(&(*at, task.id))
+                index.dead.remove(&(*at, task.id)).is_some()
             }
-            Place::Finished { at } => index.finished.remove(&(*at, task.id)),
+            Place::Finished { at } => index.finished.remove(&(*at, task.id)).is_some(),
         };
         assert!(there, "the agenda mirrors the ledger");
     }
@@ -170,7 +175,7 @@ impl Agenda {
             Place::Timer { at, retrying } => {
                 *index.waiting_mut(retrying) += 1;
                 index.kind_arrives(&task.kind);
-                self.timers.insert((at, task.id))
+                self.timers.insert((at, task.id), ()).is_none()
             }
             Place::Lane {
                 priority,
@@ -179,11 +184,8 @@ impl Agenda {
             } => {
                 index.counts.ready += 1;
                 index.kind_arrives(&task.kind);
-                index
-                    .lanes
-                    .entry((priority, kind))
-                    .or_default()
-                    .insert((seq, task.id))
+                let lane = index.lanes.entry((priority, kind)).or_default();
+                lane.insert(seq, task.id).is_none()
             }
             Place::Leased => {
                 index.counts.leased += 1;
@@ -191,9 +193,9 @@ impl Agenda {
             }
             Place::Dead { at } => {
                 index.counts.dead += 1;
-                index.dead.insert((at, task.id))
+                index.dead.insert((at, task.id), ()).is_none()
             }
-            Place::Finished { at } => index.finished.insert((at, task.id)),
+            Place::Finished { at } => index.finished.insert((at, task.id), ()).is_none(),
         };
         assert!(new, "the agenda mirrors the ledger");
     }
@@ -262,9 +264,7 @@ impl QueueIndex {
         &self,
         after: Option<(Timestamp, TaskId)>,
     ) -> impl Iterator<Item = (Timestamp, TaskId)> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let from = after.map_or(Unbounded, Excluded);
-        self.dead.range((from, Unbounded)).copied()
+        self.dead.after(after).map(|(place, ())| *place)
     }
 
     /// The finished tasks beyond `keep`, the earliest first, at most so many.
@@ -274,7 +274,7 @@ impl QueueIndex {
         self.finished
             .iter()
             .take(beyond)
-            .map(|(_, id)| *id)
+            .map(|((_, id), ())| *id)
             .collect()
     }
 
@@ -321,9 +321,10 @@ fn first_of<'a>(lanes: impl Iterator<Item = (Priority, &'a Lane)>) -> Option<Tas
         if best.is_some_and(|(level, _)| level < priority) {
             break;
         }
-        let Some(first) = lane.first().copied() else {
+        let Some((seq, id)) = lane.first() else {
             continue;
         };
+        let first = (*seq, *id);
         if best.is_none_or(|(_, task)| first < task) {
             best = Some((priority, first));
         }

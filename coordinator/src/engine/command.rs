@@ -9,6 +9,7 @@ use super::failure::Failure;
 use super::filter::Filter;
 use super::ids::{LeaseToken, LinkId, QueueName, RequestId, SessionId, ShardId, TaskId, Timestamp};
 use super::ledger::task::{Payload, Priority, Task, Timeouts};
+pub use super::refresh::{Entity, Refresh, RefreshWhich};
 use super::retry::PolicyRef;
 
 /// What may be asked of the engine.
@@ -61,41 +62,6 @@ pub enum Command {
     DiskFull(bool),
     /// The process is going down: grant nothing more, and tell workers to reconnect.
     Shutdown,
-}
-
-/// Which entities of a shard to record again. At most `limits::REFRESH_ENTITIES_MAX` are.
-#[derive(Clone, Debug)]
-pub struct Refresh {
-    /// Of which shard.
-    pub shard: ShardId,
-    /// Those whose latest full record is older than this event of the shard.
-    pub below: u64,
-    /// Which.
-    pub which: RefreshWhich,
-}
-
-/// Which entities to record again.
-#[derive(Clone, Debug)]
-pub enum RefreshWhich {
-    /// These, where they are still there.
-    Entities(Vec<Entity>),
-    /// The queues after this one, by name; those too whose totals have moved since. Tasks come
-    /// first: an image of a queue counts what happened to tasks that a partial log does not know.
-    QueuesAfter(Option<QueueName>),
-}
-
-/// An entity that a full record of the journal speaks of; queues are not among them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Entity {
-    /// A task.
-    Task(TaskId),
-    /// A transfer that may not be confirmed yet.
-    Transfer {
-        /// To which shard.
-        target: ShardId,
-        /// Its number.
-        number: u64,
-    },
 }
 
 /// A call.

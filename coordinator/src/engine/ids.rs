@@ -32,72 +32,89 @@ impl Timestamp {
 ///
 /// Millisecond time, then the shard in the 12 `rand_a` bits, then a counter and randomness: ids of
 /// a shard sort in the order of their making, and a task is found without a lookup.
+///
+/// Kept in two halves, whose order is that of the whole: a `u128` would align everything that holds
+/// an id to 16 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TaskId(u128);
+pub struct TaskId {
+    high: u64,
+    low: u64,
+}
 
 impl TaskId {
     /// Puts an id together. `low` fills the 62 bits below the variant: a counter in its upper half
     /// and randomness in its lower makes ids of one millisecond unique and ordered.
     #[must_use]
     pub fn new(at: Timestamp, shard: ShardId, low: u64) -> Self {
-        let time = u128::from(at.0 & 0xffff_ffff_ffff) << 80;
-        let version = 0x7_u128 << 76;
-        let shard = u128::from(shard.0 & 0xfff) << 64;
-        let variant = 0b10_u128 << 62;
-        Self(time | version | shard | variant | u128::from(low & 0x3fff_ffff_ffff_ffff))
+        let time = (at.0 & 0xffff_ffff_ffff) << 16;
+        let version = 0x7 << 12;
+        let shard = u64::from(shard.0 & 0xfff);
+        let variant = 0b10 << 62;
+        Self {
+            high: time | version | shard,
+            low: variant | (low & 0x3fff_ffff_ffff_ffff),
+        }
     }
 
     /// The id in these 16 bytes, if they are a UUID of version 7.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 16]) -> Option<Self> {
-        Self::checked(u128::from_be_bytes(bytes))
+        let (high, low) = uuid::Uuid::from_bytes(bytes).as_u64_pair();
+        Self::checked(high, low)
     }
 
     /// The id as 16 bytes, big-endian as RFC 9562 has them.
     #[must_use]
     pub const fn to_bytes(self) -> [u8; 16] {
-        self.0.to_be_bytes()
+        self.to_uuid().into_bytes()
     }
 
     /// Reads the hyphenated text form.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        Self::checked(uuid::Uuid::try_parse(text).ok()?.as_u128())
+        let (high, low) = uuid::Uuid::try_parse(text).ok()?.as_u64_pair();
+        Self::checked(high, low)
     }
 
     /// When the id was made, to the millisecond: the low 48 bits of that instant.
     #[must_use]
     pub const fn made_at(self) -> Timestamp {
-        let [a, b, c, d, e, f, ..] = self.0.to_be_bytes();
-        Timestamp(u64::from_be_bytes([0, 0, a, b, c, d, e, f]))
+        Timestamp(self.high >> 16)
     }
 
     /// The shard the task was born in, where it stays.
     #[must_use]
     pub const fn shard(self) -> ShardId {
-        let [_, _, _, _, _, _, high, low, ..] = self.0.to_be_bytes();
+        let [.., high, low] = self.high.to_be_bytes();
         ShardId(u16::from_be_bytes([high & 0x0f, low]))
     }
 
     /// The smallest id of all, where scans begin.
-    pub const MIN: Self = Self(0);
+    pub const MIN: Self = Self { high: 0, low: 0 };
     /// The largest id of all, where scans end.
-    pub const MAX: Self = Self(u128::MAX);
+    pub const MAX: Self = Self {
+        high: u64::MAX,
+        low: u64::MAX,
+    };
 
-    const fn checked(raw: u128) -> Option<Self> {
-        let version = (raw >> 76) & 0xf;
-        let variant = (raw >> 62) & 0b11;
+    const fn checked(high: u64, low: u64) -> Option<Self> {
+        let version = (high >> 12) & 0xf;
+        let variant = low >> 62;
         if version == 7 && variant == 0b10 {
-            Some(Self(raw))
+            Some(Self { high, low })
         } else {
             None
         }
+    }
+
+    const fn to_uuid(self) -> uuid::Uuid {
+        uuid::Uuid::from_u64_pair(self.high, self.low)
     }
 }
 
 impl fmt::Display for TaskId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        uuid::Uuid::from_u128(self.0).as_hyphenated().fmt(f)
+        self.to_uuid().as_hyphenated().fmt(f)
     }
 }
 
@@ -339,6 +356,9 @@ mod tests {
         let at = |ms, low| TaskId::new(Timestamp(ms), ShardId(3), low);
         assert!(at(1, 9) < at(2, 0));
         assert!(at(2, 0) < at(2, 1));
+        assert!(at(2, 0).to_bytes() < at(2, 1).to_bytes());
+        assert!(TaskId::MIN < at(0, 0) && at(u64::MAX, u64::MAX) < TaskId::MAX);
+        assert_eq!(TaskId::MAX.to_bytes(), [u8::MAX; 16]);
     }
 
     #[test]

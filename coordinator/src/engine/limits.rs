@@ -11,6 +11,10 @@ pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
 pub const RESULT_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of a content type.
 pub const CONTENT_TYPE_BYTES_MAX: usize = 128;
+/// Texts that a shard remembers, so that tasks with equal ones share them.
+pub const SHARED_TEXTS_MAX: usize = 4096;
+/// Bytes up to which a payload is copied where it is kept.
+pub const PAYLOAD_COPIED_BYTES_MAX: usize = 1024;
 /// Labels of a task.
 pub const LABELS_MAX: usize = 16;
 /// Bytes of a label's value.

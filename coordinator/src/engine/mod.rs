@@ -8,6 +8,7 @@
 mod agenda;
 mod clocks;
 pub mod command;
+mod dense;
 pub mod effect;
 pub mod event;
 pub mod failure;
@@ -18,6 +19,7 @@ pub mod invariants;
 pub mod ledger;
 pub mod limits;
 mod notice;
+mod refresh;
 pub mod rejection;
 pub mod retry;
 mod sessions;

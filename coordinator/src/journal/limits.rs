@@ -14,11 +14,15 @@ pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 /// An opening frame is asked for when less than this is left of the active segment..
 pub(super) const ROOM_BYTES: u64 = 8 << 20;
 
-/// ..or this part of its size, where that is less.
+/// ..or this part of its size, where that is less..
 pub(super) const ROOM_PART: u64 = 8;
 
-/// Appended frames that wait for the writer: the back-pressure on whoever appends.
-pub(super) const FRAMES_QUEUED_MAX: usize = 256;
+/// ..but for a full queue of frames as large as the last ones, up to this part of its size.
+pub(super) const ROOM_PART_MAX: u64 = 2;
+
+/// Appended frames that wait for the writer: the back-pressure on whoever appends. An opening frame
+/// that is asked for comes behind as many.
+pub(super) const FRAMES_QUEUED_MAX: usize = 64;
 
 /// Once it has this many bytes, no more appended frames join a disk frame. One frame is never
 /// split: it may be larger.

@@ -15,7 +15,7 @@ use super::limits::{SEGMENT_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use super::recover::{Ending, Records};
 use super::storage::{Storage, StorageLock};
 use super::stream::{Chunk, Planned, Stop, stream};
-use super::survey::{Damage, Scratch, Segment, Survey, assess, survey};
+use super::survey::{Damage, Scratch, Segment, Survey, assess, has_frame, survey};
 use super::{Durability, JournalError};
 
 /// When frames are synced.
@@ -184,7 +184,7 @@ pub(super) struct Tail {
 pub fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Recovered, OpenError> {
     let bytes = options.segment_bytes;
     let within = (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&bytes);
-    if !within || bytes % BLOCK_BYTES as u64 != 0 {
+    if !within || !bytes.is_multiple_of(BLOCK_BYTES as u64) {
         return Err(OpenError::SegmentBytes { bytes });
     }
     let place = storage.place();
@@ -331,13 +331,16 @@ impl Recovered {
         else {
             return Ok(());
         };
-        let mut scratch = Scratch::default();
-        let verdict = scratch.judge(&*self.storage, last, true);
-        let verdict = verdict.map_err(|cause| OpenError::Io {
+        let io = |cause| OpenError::Io {
             place: self.storage.place(),
             act: format!("read {}", last.name),
             cause,
-        })?;
+        };
+        if has_frame(&*self.storage, last, &header).map_err(io)? {
+            return Ok(());
+        }
+        let mut scratch = Scratch::default();
+        let verdict = scratch.judge(&*self.storage, last, true).map_err(io)?;
         let corrupt = verdict.is_some_and(|verdict| matches!(verdict.ending, Ending::Corrupt(_)));
         if corrupt || !scratch.frames.is_empty() {
             return Ok(());

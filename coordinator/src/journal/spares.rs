@@ -150,8 +150,9 @@ impl Spares {
             }
             state.wanted = false;
             state.begun += 1;
-            state.next += 1;
-            (state.next - 1, state.begun)
+            let number = state.next;
+            state.next = number.saturating_add(1);
+            (number, state.begun)
         };
         let tended = match self.fill(number) {
             Ok(Some(name)) => {

@@ -8,7 +8,8 @@ use std::io;
 use std::sync::Arc;
 
 use super::format::{
-    BLOCK_BYTES, HeaderFault, SEAL, SegmentHeader, VERSION, is_zero, segment_name, segment_number,
+    ALIGN, BLOCK_BYTES, FRAME_BYTES, FrameHeader, HeaderFault, SEAL, SegmentHeader, VERSION,
+    is_zero, segment_name, segment_number,
 };
 use super::limits::SEGMENT_BYTES_MIN;
 use super::recover::{Ending, Expect, FrameAt, Verdict, Why, scan};
@@ -130,11 +131,11 @@ impl Segment {
 /// Reads a whole file into `bytes`.
 pub(super) fn read_whole(file: &dyn StoredFile, bytes: &mut Vec<u8>) -> io::Result<()> {
     let len = usize::try_from(file.len()?).map_err(io::Error::other)?;
-    if bytes.len() < len {
-        // Zeroed by the machine, unlike what `resize` adds.
-        *bytes = vec![0; len];
+    if bytes.capacity() < len {
+        // Zeroed by the machine; with room for other segments, as fresh memory is slow.
+        *bytes = vec![0; len.next_power_of_two()];
     }
-    bytes.truncate(len);
+    bytes.resize(len, 0);
     file.read_at(0, bytes)
 }
 
@@ -328,6 +329,33 @@ pub(super) fn assess(
         damage.frames_lost = damage.last_lsn - damage.first_lsn + 1;
     }
     Ok(damage)
+}
+
+/// Whether a segment begins with a good frame, without reading more of it than that.
+pub(super) fn has_frame(
+    storage: &dyn Storage,
+    segment: &Segment,
+    header: &SegmentHeader,
+) -> io::Result<bool> {
+    let file = storage.open(&segment.name)?;
+    let mut bytes = vec![0; BLOCK_BYTES + FRAME_BYTES];
+    if segment.bytes < bytes.len() as u64 {
+        return Ok(false);
+    }
+    file.read_at(0, &mut bytes)?;
+    let front = bytes.get(BLOCK_BYTES..).unwrap_or_default();
+    let Some(frame) = FrameHeader::decode(header.salt, front) else {
+        return Ok(false);
+    };
+    let end = bytes.len() as u64 + u64::from(frame.body_len).next_multiple_of(ALIGN as u64);
+    if end > segment.bytes {
+        return Ok(false);
+    }
+    bytes.resize(usize::try_from(end).map_err(io::Error::other)?, 0);
+    file.read_at(0, &mut bytes)?;
+    let mut frames = Vec::new();
+    scan(&bytes, &Segment::expect(header, true), &mut frames);
+    Ok(!frames.is_empty())
 }
 
 /// Memory to judge one segment after another.

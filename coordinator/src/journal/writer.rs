@@ -16,7 +16,8 @@ use super::format::{
 };
 use super::gate::{Gate, Poison, cannot};
 use super::limits::{
-    BUFFER_KEPT_BYTES_MAX, GROUP_BYTES_MAX, GROUP_RECORDS_MAX, ROOM_BYTES, ROOM_PART,
+    BUFFER_KEPT_BYTES_MAX, FRAMES_QUEUED_MAX, GROUP_BYTES_MAX, GROUP_RECORDS_MAX, ROOM_BYTES,
+    ROOM_PART, ROOM_PART_MAX,
 };
 use super::open::Syncing;
 use super::storage::StoredFile;
@@ -244,10 +245,20 @@ impl<Record, Release> Writer<Record, Release> {
         if self.log.options.syncing == Syncing::Always {
             self.log.synced.sync(&self.log.stats)?;
         }
-        if room < ROOM_BYTES.min(self.log.options.segment_bytes / ROOM_PART) {
+        if room < self.room_wanted() {
             self.log.want_opener();
         }
         Ok(())
+    }
+
+    /// An opening frame is asked for when less room than this is left: enough for what is written
+    /// before it comes.
+    fn room_wanted(&self) -> u64 {
+        let segment = self.log.options.segment_bytes;
+        let frame = self.buffer.len() / self.releases.len().max(1);
+        let queue = (frame * FRAMES_QUEUED_MAX) as u64;
+        let least = ROOM_BYTES.min(segment / ROOM_PART);
+        queue.clamp(least, segment / ROOM_PART_MAX)
     }
 
     /// Writes the frame in the buffer as the first one of a new segment. The segment before is

@@ -72,7 +72,7 @@ pub(crate) fn start(config: &Config, telemetry: Arc<Telemetry>) -> Result<Starte
     let (outbox, failed) = Outbox::new(Arc::clone(&desk));
     let (mut journal, files): (TurnJournal, _) = match recovered {
         Some(recovered) => {
-            let journal = recovered.start(Box::new(Encoder::default()), Box::new(outbox))?;
+            let journal = recovered.start(Box::new(Encoder), Box::new(outbox))?;
             let files = journal.files();
             (Box::new(journal), Some(files))
         }
@@ -121,14 +121,13 @@ fn recover(config: &Config, dir: &Path, engine: &mut Engine) -> Result<Recovered
         },
         ..Options::new(random()?, config.shard_count)
     };
-    let mut recovered = journal::open(storage, options).map_err(|error| match error {
-        OpenError::WrongTag { found, asked, .. } => StartError::Shards {
-            dir: dir.to_owned(),
-            found,
-            asked,
-        },
-        error => StartError::Open(error),
-    })?;
+    let mut recovered = match journal::open(storage, options) {
+        Err(OpenError::WrongTag { found, asked, .. }) => {
+            let dir = dir.to_owned();
+            return Err(StartError::Shards { dir, found, asked });
+        }
+        opened => opened?,
+    };
     replay(dir, &mut recovered, engine)?;
     Ok(recovered)
 }

@@ -2,6 +2,7 @@
 //!
 //! A phase is given a target that nothing else uses, measures, and answers figures and a check.
 
+mod append;
 mod backlog;
 mod baseline;
 mod enqueue;

@@ -1,4 +1,5 @@
-//! `sync`: what the file system gives, without any of our code: a 4 KiB page and an fdatasync.
+//! `sync`: what the file system gives, without any of our code (a 4 KiB page and an fdatasync), and
+//! beside it what the journal makes of it.
 //!
 //! A zero-filled file has its blocks already, so that a sync writes data alone; a growing one must
 //! write what the file system knows of it, too.
@@ -10,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use super::Measured;
+use super::{Measured, append};
 use crate::bench::{
     check,
     figure::{Figure, Latencies, Metric, float},
@@ -48,10 +49,12 @@ pub(super) async fn run(settings: &Settings, syncs: u64) -> anyhow::Result<Measu
 fn both(dir: &Path, syncs: u64, timeline: Timeline) -> anyhow::Result<Vec<Figure>> {
     let zeroed = measure(&dir.join("zeroed"), (Kind::Zeroed, syncs), timeline)?;
     let growing = measure(&dir.join("growing"), (Kind::Growing, syncs), timeline)?;
-    Ok(vec![
+    let mut figures = vec![
         figure(&zeroed, "zeroed", "4 KiB, zero-filled file")?,
         figure(&growing, "growing", "4 KiB, growing file")?,
-    ])
+    ];
+    figures.extend(append::measure(dir, syncs, timeline)?);
+    Ok(figures)
 }
 
 /// Writes and syncs, and answers how long each of them took.

@@ -6,7 +6,7 @@ use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::ledger::history::{Delay, RunOutcome, RunRecord};
 use crate::engine::ledger::queue::{Pause, Queue, QueueSettings, Totals};
 use crate::engine::ledger::task::{
-    Finished, Holder, Lease, Outcome, Payload, Priority, Side, State, Task, Timeouts,
+    Finished, Holder, Lease, Outcome, Own, Payload, Priority, Side, State, Task, Timeouts,
 };
 use crate::engine::retry::policy::{
     Backoff, ExhaustAction, Jitter, Match, RetryAfterMode, Rule, RuleAction, Shape, WorkerDelayMode,
@@ -88,6 +88,7 @@ fn numbers<T: Layout>() -> Vec<String> {
 fn shapes() -> Vec<String> {
     let shapes = [
         shape::<Task>(),
+        shape::<Own>(),
         shape::<Payload>(),
         shape::<Timeouts>(),
         shape::<Side>(),

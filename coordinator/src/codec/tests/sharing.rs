@@ -7,7 +7,7 @@ use super::values::{full_task, plain_task, policy};
 use crate::codec::Decoder;
 use crate::engine::event::{Event, Recorded};
 use crate::engine::ids::{QueueName, ShardId};
-use crate::engine::ledger::task::Task;
+use crate::engine::ledger::task::{Own, Task};
 use crate::engine::retry::{Policy, PolicyRef};
 
 fn decoded(decoder: &mut Decoder, task: Task) -> Task {
@@ -24,7 +24,7 @@ fn decoded(decoder: &mut Decoder, task: Task) -> Task {
 }
 
 fn policy_of(task: &Task) -> &Arc<Policy> {
-    task.policy.as_ref().map(PolicyRef::policy).unwrap()
+    task.policy().map(PolicyRef::policy).unwrap()
 }
 
 #[test]
@@ -63,7 +63,11 @@ fn a_policy_is_shared_by_what_it_says_and_not_by_its_name() {
             ..policy()
         };
         Task {
-            policy: Some(PolicyRef::Named(policy.into())),
+            own: Own {
+                policy: Some(PolicyRef::Named(policy.into())),
+                ..Own::default()
+            }
+            .said(),
             ..plain_task()
         }
     };

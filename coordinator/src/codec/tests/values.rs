@@ -10,7 +10,9 @@ use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::ids::{Fence, QueueName, SessionId, ShardId, TaskId};
 use crate::engine::ledger::history::{Delay, History, RunOutcome, RunRecord};
 use crate::engine::ledger::queue::{Pause, QueueSettings};
-use crate::engine::ledger::task::{Holder, Lease, Payload, Priority, Side, State, Task, Timeouts};
+use crate::engine::ledger::task::{
+    Holder, Lease, Own, Payload, Priority, Side, State, Task, Timeouts,
+};
 use crate::engine::retry::policy::{
     Backoff, ExhaustAction, Jitter, Match, RetryAfterMode, Rule, RuleAction, Shape, WorkerDelayMode,
 };
@@ -44,9 +46,7 @@ pub(super) fn plain_task() -> Task {
         unstarted_in_row: 0,
         timeouts_hit: 0,
         redrives: 0,
-        max_attempts: None,
-        timeouts: None,
-        policy: None,
+        own: None,
         side: None,
         recorded_at: 0,
     }
@@ -76,9 +76,11 @@ pub(super) fn full_task() -> Task {
         unstarted_in_row: 4,
         timeouts_hit: 5,
         redrives: 6,
-        max_attempts: Some(0),
-        timeouts: Some(timeouts()),
-        policy: Some(PolicyRef::Inline(policy().into())),
+        own: Some(Box::new(Own {
+            max_attempts: Some(0),
+            timeouts: Some(timeouts()),
+            policy: Some(PolicyRef::Inline(policy().into())),
+        })),
         side: Some(Box::new(side())),
         recorded_at: 17,
         ..plain_task()

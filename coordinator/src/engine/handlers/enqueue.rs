@@ -8,7 +8,7 @@ use crate::engine::effect::Answer;
 use crate::engine::event::Event;
 use crate::engine::ids::{Fence, QueueName, ShardId, TaskId, Timestamp};
 use crate::engine::ledger::queue::QueueSettings;
-use crate::engine::ledger::task::{Side, State, Task};
+use crate::engine::ledger::task::{Own, Side, State, Task};
 use crate::engine::limits;
 use crate::engine::rejection::Rejection;
 use crate::engine::step::Step;
@@ -102,6 +102,12 @@ fn make(step: &Step<'_>, shard: ShardId, id: TaskId, new: NewTask) -> Task {
             ..Side::default()
         }))
     };
+    let own = Own {
+        max_attempts: new.max_attempts,
+        timeouts: new.timeouts,
+        policy: new.policy,
+    };
+    let own = own.said();
     Task {
         id,
         queue: new.queue,
@@ -122,9 +128,7 @@ fn make(step: &Step<'_>, shard: ShardId, id: TaskId, new: NewTask) -> Task {
         unstarted_in_row: 0,
         timeouts_hit: 0,
         redrives: 0,
-        max_attempts: new.max_attempts,
-        timeouts: new.timeouts,
-        policy: new.policy,
+        own,
         side,
         recorded_at: 0,
     }

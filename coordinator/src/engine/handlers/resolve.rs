@@ -13,11 +13,7 @@ use crate::engine::step::Step;
 pub(super) fn policy(step: &Step<'_>, task: &Task) -> Arc<Policy> {
     let queue = step.ledger(task.id.shard()).queue(&task.queue);
     let of_queue = || queue.and_then(|queue| queue.settings.policy.as_ref());
-    let policy = task
-        .policy
-        .as_ref()
-        .or_else(of_queue)
-        .map(PolicyRef::policy);
+    let policy = task.policy().or_else(of_queue).map(PolicyRef::policy);
     policy
         .unwrap_or_else(|| &step.config().default_policy)
         .clone()
@@ -27,7 +23,7 @@ pub(super) fn policy(step: &Step<'_>, task: &Task) -> Arc<Policy> {
 pub(super) fn timeouts(step: &Step<'_>, task: &Task, policy: &Policy) -> Timeouts {
     let queue = step.ledger(task.id.shard()).queue(&task.queue);
     let of_queue = || queue.and_then(|queue| queue.settings.timeouts);
-    let timeouts = task.timeouts.or_else(of_queue).unwrap_or_default();
+    let timeouts = task.timeouts().or_else(of_queue).unwrap_or_default();
     let grown = |first| retry::grown_timeout_ms(policy, first, task.timeouts_hit);
     Timeouts {
         soft_ms: timeouts.soft_ms.map(grown),
@@ -37,7 +33,7 @@ pub(super) fn timeouts(step: &Step<'_>, task: &Task, policy: &Policy) -> Timeout
 
 /// The attempts that end a task; 0 means unlimited.
 pub(super) fn attempts_max(task: &Task, policy: &Policy) -> u32 {
-    task.max_attempts.unwrap_or(policy.max_attempts)
+    task.max_attempts().unwrap_or(policy.max_attempts)
 }
 
 /// A task as users see it now.

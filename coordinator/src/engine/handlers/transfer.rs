@@ -8,7 +8,7 @@ use crate::engine::command::Transfer;
 use crate::engine::effect::Effect;
 use crate::engine::event::{Event, Leaves};
 use crate::engine::ids::{Fence, QueueName, ShardId, TaskId};
-use crate::engine::ledger::task::{State, Task};
+use crate::engine::ledger::task::{Own, State, Task};
 use crate::engine::limits;
 use crate::engine::retry::DeadReason;
 use crate::engine::step::Step;
@@ -21,13 +21,17 @@ pub(super) fn route(step: &mut Step<'_>, id: TaskId, target: &QueueName, leaves:
     let shard = id.shard();
     let task = step.task(id).expect("the caller has it");
     let side = Some(Box::new(side_of_continuation(task, leaves)));
+    let own = Own {
+        max_attempts: leaves.max_attempts.or(task.max_attempts()),
+        ..task.own.as_deref().cloned().unwrap_or_default()
+    };
     let copy = Task {
         queue: target.clone(),
         payload: leaves
             .payload
             .clone()
             .unwrap_or_else(|| task.payload.clone()),
-        max_attempts: leaves.max_attempts.or(task.max_attempts),
+        own: own.said(),
         state: State::Pending {
             not_before: step.now(),
         },

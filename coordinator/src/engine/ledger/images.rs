@@ -4,7 +4,7 @@
 //! begins (rule 1). An image changes nothing but where the entity was last recorded; where the
 //! entity is not known, which happens only in the replay of a log that was cleaned, it makes it.
 
-use super::{Ledger, Outgoing, recorded};
+use super::{Ledger, Outgoing};
 use crate::engine::event::ShardImage;
 use crate::engine::ids::ShardId;
 use crate::engine::ledger::queue::Queue;
@@ -72,16 +72,14 @@ impl Ledger {
 
     pub(super) fn task_image(&mut self, image: &Task) {
         let seq = self.last_seq;
-        let Some(task) = self.tasks.get_mut(&image.id) else {
+        if !self.tasks.contains_key(&image.id) {
             self.insert(image);
             return;
-        };
+        }
+        let image = self.keep(image, seq);
+        let task = self.tasks.get_mut(&image.id).expect("looked at just now");
         task.recorded_at = seq;
-        assert_eq!(
-            **task,
-            *recorded(image, seq),
-            "an image of a known task equals it"
-        );
+        assert_eq!(*task, image, "an image of a known task equals it");
     }
 
     pub(super) fn queue_image(&mut self, image: &Queue) {
@@ -102,7 +100,7 @@ impl Ledger {
     }
 
     pub(super) fn transfer_image(&mut self, target: ShardId, number: u64, image: &Task) {
-        let image = recorded(image, self.last_seq);
+        let image = self.keep(image, self.last_seq);
         let outgoing = self.outgoing.entry(target).or_default();
         assert!(
             number <= outgoing.sent_through,

@@ -6,16 +6,19 @@
 
 pub mod history;
 mod images;
+mod keep;
 pub mod queue;
 mod replay;
 pub mod task;
 mod transition;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use super::dense::DenseMap;
 use super::event::Event;
 use super::ids::{QueueName, ShardId, TaskId, Timestamp};
 use super::retry::Budget;
+use keep::Texts;
 use queue::{Queue, Totals};
 pub use replay::{ReplayError, ReplayProblem};
 use task::{Outcome, State, Task};
@@ -28,12 +31,13 @@ pub struct Ledger {
     last_seq: u64,
     epoch: u64,
     newest: Timestamp,
-    tasks: BTreeMap<TaskId, Box<Task>>,
+    tasks: DenseMap<TaskId, Box<Task>>,
     queues: BTreeMap<QueueName, Queue>,
-    finished: BTreeSet<(Timestamp, TaskId)>,
+    finished: DenseMap<(Timestamp, TaskId), ()>,
     outgoing: BTreeMap<ShardId, Outgoing>,
     received_through: BTreeMap<ShardId, u64>,
     bytes: u64,
+    texts: Texts,
     /// Whether what is replayed may speak of entities whose records were cleaned away.
     partial: bool,
 }
@@ -56,12 +60,13 @@ impl Ledger {
             last_seq: 0,
             epoch: 0,
             newest: Timestamp(0),
-            tasks: BTreeMap::new(),
+            tasks: DenseMap::default(),
             queues: BTreeMap::new(),
-            finished: BTreeSet::new(),
+            finished: DenseMap::default(),
             outgoing: BTreeMap::new(),
             received_through: BTreeMap::new(),
             bytes: 0,
+            texts: Texts::default(),
             partial: false,
         }
     }
@@ -104,15 +109,12 @@ impl Ledger {
 
     /// The tasks after this id, in the order of ids.
     pub fn tasks_after(&self, id: TaskId) -> impl Iterator<Item = &Task> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        self.tasks
-            .range((Excluded(id), Unbounded))
-            .map(|(_, task)| &**task)
+        self.tasks.after(Some(id)).map(|(_, task)| &**task)
     }
 
     /// How many tasks there are, whatever their state.
     #[must_use]
-    pub fn task_count(&self) -> usize {
+    pub const fn task_count(&self) -> usize {
         self.tasks.len()
     }
 
@@ -142,7 +144,7 @@ impl Ledger {
     /// When the task that ended the longest ago did.
     #[must_use]
     pub fn oldest_finished(&self) -> Option<Timestamp> {
-        self.finished.first().map(|(at, _)| *at)
+        self.finished.first().map(|((at, _), ())| *at)
     }
 
     /// The transfers on their way to each shard.
@@ -167,7 +169,7 @@ impl Ledger {
     /// What all tasks take in memory, counted anew: equals [`Ledger::bytes`].
     #[must_use]
     pub fn recount_bytes(&self) -> u64 {
-        self.tasks.values().map(|task| task.bytes()).sum()
+        self.tasks.iter().map(|(_, task)| task.bytes()).sum()
     }
 
     /// Makes one event a fact: the only change there is.
@@ -206,10 +208,11 @@ impl Ledger {
                 number,
                 task,
             } => {
+                let task = self.keep(task, seq);
                 let outgoing = self.outgoing.entry(*target).or_default();
                 assert_eq!(*number, outgoing.sent_through + 1, "transfers are dense");
                 outgoing.sent_through = *number;
-                outgoing.unconfirmed.insert(*number, recorded(task, seq));
+                outgoing.unconfirmed.insert(*number, task);
             }
             Event::TransferReceived {
                 origin,
@@ -267,7 +270,7 @@ impl Ledger {
         task.apply(event);
         self.bytes = self.bytes - before + task.bytes();
         if let State::Finished(finished) = &task.state {
-            self.finished.insert((finished.at, id));
+            self.finished.insert((finished.at, id), ());
         }
         if let Some(queue) = self.queues.get_mut(&task.queue) {
             count(&mut queue.totals, event);
@@ -289,9 +292,9 @@ impl Ledger {
         assert_eq!(task.id.shard(), self.shard, "a task never leaves its shard");
         self.bytes += task.bytes();
         if let State::Finished(finished) = &task.state {
-            self.finished.insert((finished.at, task.id));
+            self.finished.insert((finished.at, task.id), ());
         }
-        let task = recorded(task, self.last_seq);
+        let task = self.keep(task, self.last_seq);
         let known = self.tasks.insert(task.id, task);
         assert!(known.is_none(), "an id is given once");
     }
@@ -310,10 +313,10 @@ impl Ledger {
 
     /// Removes every finished task up to this place.
     fn expire(&mut self, through: (Timestamp, TaskId)) {
-        while let Some(first) = self.finished.first().copied()
-            && first <= through
+        while let Some((&(at, id), ())) = self.finished.first()
+            && (at, id) <= through
         {
-            self.forget(first.1);
+            self.forget(id);
         }
     }
 
@@ -329,15 +332,9 @@ impl Ledger {
         &self,
         through: (Timestamp, TaskId),
     ) -> impl Iterator<Item = (Timestamp, TaskId)> {
-        self.finished.range(..=through).copied()
+        let places = self.finished.iter().map(|(place, ())| *place);
+        places.take_while(move |place| *place <= through)
     }
-}
-
-/// The task as the ledger keeps it: recorded whole by the event of this sequence.
-fn recorded(task: &Task, seq: u64) -> Box<Task> {
-    let mut task = Box::new(task.clone());
-    task.recorded_at = seq;
-    task
 }
 
 /// Lifetime totals of the task's queue.

@@ -12,6 +12,9 @@ use crate::engine::failure::Failure;
 use crate::engine::ids::{Fence, LeaseToken, QueueName, SessionId, TaskId, Timestamp};
 use crate::engine::retry::{DeadReason, PolicyRef};
 
+/// What the allocator takes for a block besides the bytes that were asked for, on average. Bytes.
+const ALLOCATION_BYTES: usize = 12;
+
 /// Opaque bytes with a label.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Payload {
@@ -90,16 +93,40 @@ pub struct Task {
     pub timeouts_hit: u32,
     /// Times it was redriven.
     pub redrives: u32,
-    /// Its own limit of attempts; 0 means unlimited.
-    pub max_attempts: Option<u32>,
-    /// Its own time limits.
-    pub timeouts: Option<Timeouts>,
-    /// Its own policy.
-    pub policy: Option<PolicyRef>,
+    /// What was said for it alone; `None` where nothing was.
+    pub own: Option<Box<Own>>,
     /// What most tasks do not have.
     pub side: Option<Box<Side>>,
     /// The sequence of its latest full record; not part of it, 0 until the ledger keeps it.
     pub recorded_at: u64,
+}
+
+/// What was said for one task alone, by its producer or since: it goes before what holds for the
+/// queue. Costs nothing while nothing was said.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Own {
+    /// Its limit of attempts; 0 means unlimited.
+    pub max_attempts: Option<u32>,
+    /// Its time limits.
+    pub timeouts: Option<Timeouts>,
+    /// Its policy.
+    pub policy: Option<PolicyRef>,
+}
+
+impl Own {
+    /// As a task has it: `None` where nothing was said, so that equal tasks are equal.
+    #[must_use]
+    pub fn said(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
+    }
+
+    fn bytes(&self) -> usize {
+        let policy = match &self.policy {
+            Some(PolicyRef::Inline(policy)) => policy.bytes(),
+            Some(PolicyRef::Named(_)) | None => 0,
+        };
+        size_of::<Self>() + ALLOCATION_BYTES + policy
+    }
 }
 
 /// What most tasks do not have: costs nothing while empty.
@@ -262,6 +289,24 @@ impl Task {
         self.failures.saturating_add(1)
     }
 
+    /// Its own limit of attempts; 0 means unlimited.
+    #[must_use]
+    pub fn max_attempts(&self) -> Option<u32> {
+        self.own.as_deref()?.max_attempts
+    }
+
+    /// Its own time limits.
+    #[must_use]
+    pub fn timeouts(&self) -> Option<Timeouts> {
+        self.own.as_deref()?.timeouts
+    }
+
+    /// Its own policy.
+    #[must_use]
+    pub fn policy(&self) -> Option<&PolicyRef> {
+        self.own.as_deref()?.policy.as_ref()
+    }
+
     /// The lease, while it is leased.
     #[must_use]
     pub fn lease(&self) -> Option<&Lease> {
@@ -282,25 +327,26 @@ impl Task {
         })
     }
 
-    /// What every task takes in memory: the struct, a B-tree's share per entry, and the lane or
-    /// timer entry.
-    pub(crate) const FIXED_BYTES: u64 = (size_of::<Self>() + 96) as u64;
+    /// What every task takes in memory, as measured: the struct in its allocation, and its entries
+    /// in the map of tasks and in a lane or among the timers, with an eighth for the room that is
+    /// not used. Bytes.
+    pub(crate) const FIXED_BYTES: u64 = {
+        let entries = size_of::<(TaskId, Box<Self>)>() + size_of::<(u64, TaskId)>();
+        (size_of::<Self>() + ALLOCATION_BYTES + entries / 8 * 9) as u64
+    };
 
     /// What it takes in memory, for accounting: the struct, what it owns, and its place in the
     /// indexes. Shared texts are counted where they are long and rarely shared.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         let side = self.side.as_deref().map_or(0, Side::bytes);
-        let policy = match &self.policy {
-            Some(PolicyRef::Inline(policy)) => policy.bytes(),
-            Some(PolicyRef::Named(_)) | None => 0,
-        };
+        let own = self.own.as_deref().map_or(0, Own::bytes);
         let content_type = self
             .payload
             .content_type
             .as_ref()
             .map_or(0, |text| text.len());
-        let extra = policy + content_type + self.kind.len();
+        let extra = own + content_type + self.kind.len();
         let result = match &self.state {
             State::Finished(finished) => {
                 size_of::<Finished>() + finished.result.as_ref().map_or(0, |p| p.data.len())
@@ -308,7 +354,16 @@ impl Task {
             State::Leased(_) => size_of::<Lease>(),
             State::Pending { .. } | State::Dead { .. } => 0,
         };
-        Self::FIXED_BYTES + (self.payload.data.len() + side + result + extra) as u64
+        let payload = match self.payload.data.len() {
+            0 => 0,
+            bytes => bytes + ALLOCATION_BYTES,
+        };
+        Self::FIXED_BYTES + (payload + side + result + extra) as u64
+    }
+
+    /// What was said for it alone, made where nothing was; something is said then.
+    pub(super) fn own_mut(&mut self) -> &mut Own {
+        self.own.get_or_insert_default()
     }
 
     /// The side record, made where it is missing.

@@ -225,28 +225,7 @@ impl Task {
                     at: *at,
                 };
             }
-            Event::TaskFinished {
-                run,
-                budget,
-                outcome,
-                at,
-                result,
-                label,
-                leaves,
-                ..
-            } => {
-                if let Some(run) = run {
-                    self.run_ended(run, *budget, leaves);
-                }
-                let (result, label) = (result.clone(), label.clone());
-                let finished = Finished {
-                    outcome: *outcome,
-                    at: *at,
-                    result,
-                    label,
-                };
-                self.state = State::Finished(Box::new(finished));
-            }
+            Event::TaskFinished { .. } => self.finished(event),
             Event::TaskRedriven { at, not_before, .. } => self.redriven(*at, *not_before),
             Event::EpochStarted { .. }
             | Event::QueueConfigured { .. }
@@ -265,6 +244,31 @@ impl Task {
             | Event::SegmentsCleaned { .. } => unreachable!("not of a task"),
         }
         assert_eq!(self.stage(), to, "the table and its execution agree");
+    }
+
+    fn finished(&mut self, event: &Event) {
+        let Event::TaskFinished {
+            id: _,
+            run,
+            budget,
+            outcome,
+            at,
+            result,
+            label,
+            leaves,
+        } = event
+        else {
+            unreachable!("matched by the caller");
+        };
+        if let Some(run) = run {
+            self.run_ended(run, *budget, leaves);
+        }
+        self.state = State::Finished(Box::new(Finished {
+            outcome: *outcome,
+            at: *at,
+            result: result.clone(),
+            label: label.clone(),
+        }));
     }
 
     fn lease_granted(&mut self, event: &Event) {
@@ -298,7 +302,7 @@ impl Task {
     }
 
     fn timeouts_changed(&mut self, timeouts: Timeouts) {
-        self.timeouts = Some(timeouts);
+        self.own_mut().timeouts = Some(timeouts);
         if let State::Leased(lease) = &mut self.state {
             lease.timeouts = timeouts;
         }
@@ -323,7 +327,7 @@ impl Task {
             self.payload = payload.clone();
         }
         if leaves.max_attempts.is_some() {
-            self.max_attempts = leaves.max_attempts;
+            self.own_mut().max_attempts = leaves.max_attempts;
         }
         let side = self.side_mut();
         side.history.push(run.clone());

@@ -24,9 +24,8 @@ impl Run {
     /// Records the work of several starts: frames of different sizes, rotations, deletions, refilled
     /// reserves, confirmations, ends without a close.
     fn record(options: Options, frames: u64) -> Self {
-        let storage = SimulatedStorage::new();
         let mut run = Self {
-            storage: storage.clone(),
+            storage: SimulatedStorage::new(),
             options,
             acked: Vec::new(),
             appended: 0,
@@ -199,7 +198,7 @@ fn a_power_cut_in_the_middle_of_a_recovery_loses_nothing_either() {
         let mut crashes = run.storage.crashes();
         let mut images = 0;
         while crashes.step() {
-            if crashes.done() % 9 != 0 {
+            if !crashes.done().is_multiple_of(9) {
                 continue;
             }
             for tear in tears(4) {

@@ -82,9 +82,9 @@ fn a_repair_needs_consent_keeps_a_prefix_and_sets_the_rest_aside() {
         }
         let (mut journal, _, found) = start(&storage, ALWAYS);
         assert_eq!(found.last, damage.first_lsn - 1, "one record a frame");
-        // Without its header nothing in a segment can be told from noise.
+        // Without its header a segment, or a frame, does not say how many records it has.
         let known = found.last + damage.records_lost;
-        assert!(known == 200 || offset < 4096 && known < 200, "{damage}");
+        assert!(known >= 199 || offset < 4096, "{damage}");
         append(&mut journal, found.last + 1..=found.last + 9).unwrap();
         journal.close().unwrap();
         drop(journal);

@@ -1,12 +1,12 @@
 //! The verdict on bytes, over every combination of what can stand where a frame should.
 
 use super::format::{
-    BLOCK_BYTES, FRAME_BYTES, FrameHeader, HeaderFault, SegmentHeader, aligned, body_crc,
+    BLOCK_BYTES, FRAME_BYTES, FrameHeader, HeaderFault, SegmentHeader, aligned, body_crc, mixed,
 };
 use super::recover::{Ending, Expect, FrameAt, Verdict, Why, scan};
 
 const SALT: u32 = 0xA5A5;
-const CAPACITY: usize = 16 << 10;
+const CAPACITY: usize = BLOCK_BYTES + 1024;
 
 /// What stands in the place of one frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,7 +196,7 @@ fn lengths_are_checked_against_the_file_and_no_bytes_make_the_scan_panic() {
     for len in 0..600 {
         let mut bytes = bytes.clone();
         for byte in bytes.iter_mut().skip(BLOCK_BYTES + len) {
-            noise = format_noise(noise);
+            noise = mixed(noise);
             *byte = noise.to_le_bytes()[0];
         }
         let good = written
@@ -205,10 +205,6 @@ fn lengths_are_checked_against_the_file_and_no_bytes_make_the_scan_panic() {
         assert_eq!(judge(&bytes, &expect(true)).1.len(), good.count());
         judge(&bytes[..len], &expect(true));
     }
-}
-
-fn format_noise(state: u64) -> u64 {
-    super::format::mixed(state)
 }
 
 #[test]

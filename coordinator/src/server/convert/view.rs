@@ -86,14 +86,14 @@ fn spec(task: &Task, detail: Detail) -> pb::TaskSpec {
         },
         priority: priority_view(task.priority).into(),
         start: None,
-        timeouts: task.timeouts.map(timeouts_view),
-        retry: task.policy.as_ref().map(|policy| match policy {
+        timeouts: task.timeouts().map(timeouts_view),
+        retry: task.policy().map(|policy| match policy {
             PolicyRef::Named(policy) => pb::task_spec::Retry::RetryPolicy(policy.name.to_string()),
             PolicyRef::Inline(policy) => {
                 pb::task_spec::Retry::InlineRetryPolicy(policy_view(policy))
             }
         }),
-        max_attempts: task.max_attempts,
+        max_attempts: task.max_attempts(),
         labels: labels
             .iter()
             .map(|(key, value)| (key.to_string(), value.to_string()))
@@ -212,7 +212,7 @@ pub(crate) mod tests {
     use crate::engine::failure::{Failure, FailureClass};
     use crate::engine::ids::{Fence, QueueName, ShardId, TaskId};
     use crate::engine::ledger::history::Delay;
-    use crate::engine::ledger::task::{Finished, Holder, Lease, Timeouts};
+    use crate::engine::ledger::task::{Finished, Holder, Lease, Own, Timeouts};
     use crate::engine::retry::DeadReason;
 
     /// A task with something in every field that a view can show.
@@ -249,6 +249,10 @@ pub(crate) mod tests {
             }),
             note: Some("soon".into()),
         });
+        let own = Own {
+            max_attempts: Some(4),
+            ..Own::default()
+        };
         let task = Task {
             id: TaskId::new(Timestamp(5), ShardId(0), 1),
             queue: QueueName::new("default", "mail").unwrap(),
@@ -267,9 +271,7 @@ pub(crate) mod tests {
             unstarted_in_row: 0,
             timeouts_hit: 0,
             redrives: 3,
-            max_attempts: Some(4),
-            timeouts: None,
-            policy: None,
+            own: Some(Box::new(own)),
             side: Some(Box::new(side)),
             recorded_at: 1,
         };

@@ -16,9 +16,6 @@ use crate::engine::limits;
 
 /// The namespace of requests that name none.
 pub(crate) const NAMESPACE_DEFAULT: &str = "default";
-/// Bytes up to which a payload is copied: a slice, however small, would keep the whole receive
-/// buffer alive for as long as the task lives.
-const COPY_BYTES_MAX: usize = 4096;
 /// Characters of a refused value that its refusal repeats.
 const QUOTE_CHARACTERS_MAX: usize = 48;
 /// Seconds of the last instant that a timestamp may name: the end of the year 9999.
@@ -313,13 +310,10 @@ pub(crate) fn payload(value: pb::Payload, bytes_max: usize, at: At<'_>) -> Parse
     {
         return Err(at_type.refuse(format_args!("contains {bad:?}: use visible ASCII")));
     }
-    let data = if bytes < COPY_BYTES_MAX {
-        Bytes::copy_from_slice(&value.data)
-    } else {
-        value.data
-    };
     Ok(Payload {
-        data,
+        // What came is a slice of the stream's receive buffer: it would keep the whole of that
+        // alive for as long as a task lives, and no account of memory would know.
+        data: Bytes::copy_from_slice(&value.data),
         content_type: (!content_type.is_empty()).then_some(content_type),
     })
 }
