@@ -15,7 +15,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 /// # Panics
 /// Where it is not ready within [`PATIENCE`]; says what was waited for.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    patiently(PATIENCE, what, future).await
+    patiently(PATIENCE, what, Box::pin(future)).await
 }
 
 /// Waits for a future that takes its time.
