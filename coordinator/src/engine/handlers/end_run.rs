@@ -121,7 +121,7 @@ fn judge(
         deferrals: task.deferrals,
         unstarted_in_row: task.unstarted_in_row,
         rule_retries: side.map_or(&[], |side| side.rule_retries.as_slice()),
-        max_attempts: max_attempts.or(task.max_attempts()),
+        max_attempts: max_attempts.or_else(|| task.max_attempts()),
         since: task.budget_since,
         previous_delay_ms: side.and_then(|side| side.previous_delay_ms),
     };

@@ -22,7 +22,7 @@ pub(super) fn route(step: &mut Step<'_>, id: TaskId, target: &QueueName, leaves:
     let task = step.task(id).expect("the caller has it");
     let side = Some(Box::new(side_of_continuation(task, leaves)));
     let own = Own {
-        max_attempts: leaves.max_attempts.or(task.max_attempts()),
+        max_attempts: leaves.max_attempts.or_else(|| task.max_attempts()),
         ..task.own.as_deref().cloned().unwrap_or_default()
     };
     let copy = Task {

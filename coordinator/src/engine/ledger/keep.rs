@@ -51,16 +51,21 @@ fn shared<T: Ord + Clone>(known: &mut BTreeSet<T>, text: &T) -> T {
 impl Ledger {
     /// The task as it is kept: recorded whole by the event of this sequence.
     pub(super) fn keep(&mut self, task: &Task, seq: u64) -> Box<Task> {
-        let mut task = Box::new(task.clone());
-        task.recorded_at = seq;
-        task.queue = match self.queues.get(&task.queue) {
+        let queue = match self.queues.get(&task.queue) {
             Some(queue) => queue.name.clone(),
             // The queue of a transfer is elsewhere, and a cleaned log has the tasks first.
             None => shared(&mut self.texts.queues, &task.queue),
         };
-        task.kind = self.texts.shared(&task.kind);
-        task.payload = self.keep_payload(&task.payload);
-        task
+        Box::new(Task {
+            queue,
+            kind: self.texts.shared(&task.kind),
+            payload: self.keep_payload(&task.payload),
+            state: task.state.clone(),
+            own: task.own.clone(),
+            side: task.side.clone(),
+            recorded_at: seq,
+            ..*task
+        })
     }
 
     fn keep_payload(&mut self, payload: &Payload) -> Payload {

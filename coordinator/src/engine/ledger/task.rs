@@ -101,6 +101,9 @@ pub struct Task {
     pub recorded_at: u64,
 }
 
+// Millions of them wait: what most do not have belongs behind a pointer, in `Own` or in `Side`.
+const _: () = assert!(size_of::<Task>() <= 200);
+
 /// What was said for one task alone, by its producer or since: it goes before what holds for the
 /// queue. Costs nothing while nothing was said.
 #[derive(Clone, Debug, Default, PartialEq)]
