@@ -167,7 +167,7 @@ pub(crate) enum LogFormat {
 pub(crate) enum Command {
     /// Run a coordinator
     Coordinator(CoordinatorArgs),
-    /// Run a coordinator to try things out: everything in memory
+    /// Run a coordinator to try things out: in memory, or with --data-dir
     Dev(DevArgs),
     /// See the whole product at work: webhooks, a failing upstream, retries, a
     /// killed worker, dead letters

@@ -5,7 +5,6 @@
 use std::{env, path::Path, time::Duration};
 
 use anyhow::{Context as _, bail};
-use clap::CommandFactory as _;
 use redrive_client::{Address, Client, connect, v1};
 use tempfile::TempDir;
 use tonic::transport::Channel;
@@ -15,7 +14,6 @@ use super::{
     settings::{Durability, Settings},
 };
 use crate::{
-    args::Cli,
     clock,
     processes::{self, Process},
 };
@@ -235,16 +233,6 @@ fn durability_args(settings: &Settings, dir: Option<&Path>) -> Vec<String> {
         args.push(format!("--data-dir={}", dir.display()));
     }
     args
-}
-
-/// True where this build's coordinator can keep tasks on disk.
-pub(crate) fn coordinator_has_journal() -> bool {
-    let cli = Cli::command();
-    let coordinator = cli.find_subcommand("coordinator");
-    coordinator.is_some_and(|verb| {
-        let has = |id: &str| verb.get_arguments().any(|arg| arg.get_long() == Some(id));
-        has("data-dir") && has("durability")
-    })
 }
 
 /// A directory of the bench's own, gone when it is dropped.

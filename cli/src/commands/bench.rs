@@ -119,8 +119,7 @@ pub(crate) struct BenchArgs {
     /// [default: the temporary directory]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// What the own coordinator promises of an accepted task [default: always, where it has a
-    /// journal]
+    /// What the own coordinator promises of an accepted task [default: always]
     #[arg(long, value_enum, value_name = "WHEN")]
     durability: Option<Durability>,
     /// Be the bare server of the baseline there; the bench starts it itself
@@ -187,7 +186,7 @@ pub(crate) async fn run(context: &Context, args: BenchArgs) -> anyhow::Result<Ex
 fn settings(context: &Context, args: &BenchArgs, payload: Bytes) -> anyhow::Result<Settings> {
     let address = context.global.address.clone();
     let phases = phase::chosen(&args.phases);
-    let durability = durability(args, address.is_some(), target::coordinator_has_journal())?;
+    let durability = durability(args, address.is_some())?;
     check_phases(&phases, address.is_some(), durability)?;
     let data_dir = args.data_dir.clone().unwrap_or_else(env::temp_dir);
     if !data_dir.is_dir() {
@@ -217,23 +216,15 @@ fn settings(context: &Context, args: &BenchArgs, payload: Bytes) -> anyhow::Resu
     })
 }
 
-/// What the coordinator is told about durability, where it can be told anything.
-fn durability(
-    args: &BenchArgs,
-    running: bool,
-    has_journal: bool,
-) -> anyhow::Result<Option<Durability>> {
+/// What an own coordinator is told about durability; a running one has its own.
+fn durability(args: &BenchArgs, running: bool) -> anyhow::Result<Option<Durability>> {
     match args.durability {
         Some(_) if running => Err(exit::usage(
             "--durability is for a coordinator that the bench starts itself; the running one has \
              its own: leave out --durability, or --address (and REDRIVE_ADDRESS)",
         )),
-        Some(Durability::Always | Durability::Interval) if !has_journal => Err(exit::usage(
-            "--durability: the coordinator of this build keeps tasks in memory only; leave it out",
-        )),
-        Some(durability) => Ok(has_journal.then_some(durability)),
-        None if running || !has_journal => Ok(None),
-        None => Ok(Some(Durability::Always)),
+        None if running => Ok(None),
+        durability => Ok(durability.or(Some(Durability::Always))),
     }
 }
 
@@ -258,7 +249,7 @@ fn check_phases(
     if phases.contains(&Phase::Recovery) && !kept {
         return Err(exit::usage(
             "recovery needs a coordinator that keeps tasks on disk (--durability always or \
-             interval, where this build has it); leave the phase out",
+             interval); leave the phase out",
         ));
     }
     Ok(())
@@ -344,24 +335,16 @@ mod tests {
     }
 
     #[test]
-    fn durability_is_always_where_there_is_a_journal_and_nothing_else_is_said() {
-        let of = |flags: &[&str], running, journal| {
-            let found = durability(&parse(flags).unwrap(), running, journal);
+    fn durability_is_always_where_nothing_else_is_said() {
+        let of = |flags: &[&str], running| {
+            let found = durability(&parse(flags).unwrap(), running);
             found.map_err(|error| error.to_string())
         };
         let memory = &["--durability", "memory"];
-        let always = &["--durability", "always"];
-        assert_eq!(of(&[], false, true), Ok(Some(Durability::Always)));
-        assert_eq!(of(&[], false, false), Ok(None));
-        assert_eq!(of(&[], true, true), Ok(None));
-        assert_eq!(of(memory, false, true), Ok(Some(Durability::Memory)));
-        assert_eq!(of(memory, false, false), Ok(None));
-        assert!(
-            of(always, false, false)
-                .unwrap_err()
-                .contains("memory only")
-        );
-        assert!(of(always, true, true).unwrap_err().contains("--address"));
+        assert_eq!(of(&[], false), Ok(Some(Durability::Always)));
+        assert_eq!(of(&[], true), Ok(None));
+        assert_eq!(of(memory, false), Ok(Some(Durability::Memory)));
+        assert!(of(memory, true).unwrap_err().contains("--address"));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! `dev`: a coordinator to try things out, on this machine only, with everything in memory.
+//! `dev`: a coordinator to try things out, on this machine only; in memory unless it is given a
+//! directory.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -6,7 +7,7 @@ use std::{
 };
 
 use clap::Args;
-use redrive_coordinator::run::Running;
+use redrive_coordinator::{config::Config, run::Running};
 
 use super::coordinator::{self, SettingsArgs};
 use crate::{
@@ -23,6 +24,7 @@ the addresses are printed on stdout too, once it serves:
 
 Examples:
   redrive dev
+  redrive dev --data-dir data              # goes on where it was
   redrive dev --port 0 -o json > addresses.json &";
 
 /// The flags of `dev`.
@@ -53,10 +55,23 @@ pub(crate) async fn run(context: &Context, args: DevArgs) -> anyhow::Result<Exit
     let config = args
         .settings
         .config(loopback(args.port), loopback(http_port));
-    coordinator::serve(config, |running| announce(context, running)).await
+    let kept = kept(&config);
+    coordinator::serve(config, |running| announce(context, running, &kept)).await
 }
 
-fn announce(context: &Context, running: &Running) -> anyhow::Result<()> {
+/// How long what it accepts is kept.
+fn kept(config: &Config) -> String {
+    match &config.data_dir {
+        Some(dir) => format!(
+            "Tasks are kept in {} ({}).",
+            dir.display(),
+            config.durability().name()
+        ),
+        None => "Everything is in memory and ends with it: Ctrl-C.".to_owned(),
+    }
+}
+
+fn announce(context: &Context, running: &Running, kept: &str) -> anyhow::Result<()> {
     let (grpc, http) = (running.grpc_addr(), running.http_addr());
     match context.out.format {
         Format::Table => {}
@@ -68,11 +83,11 @@ fn announce(context: &Context, running: &Running) -> anyhow::Result<()> {
             .to_string(),
         )?,
     }
-    output::note(&welcome(grpc, http));
+    output::note(&welcome(grpc, http, kept));
     Ok(())
 }
 
-fn welcome(grpc: SocketAddr, http: SocketAddr) -> String {
+fn welcome(grpc: SocketAddr, http: SocketAddr, kept: &str) -> String {
     let set = if grpc.to_string() == ADDRESS_DEFAULT {
         String::new()
     } else {
@@ -80,7 +95,7 @@ fn welcome(grpc: SocketAddr, http: SocketAddr) -> String {
     };
     format!(
         "\
-Redrive is ready. Everything is in memory and ends with it: Ctrl-C.
+Redrive is ready. {kept}
   gRPC  {grpc}
   HTTP  http://{http}/metrics
 
@@ -99,8 +114,8 @@ mod tests {
     #[test]
     fn the_commands_to_try_say_the_address_only_where_it_is_not_the_default() {
         let at = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
-        assert!(!welcome(at(7480), at(7481)).contains("REDRIVE_ADDRESS"));
-        let other = welcome(at(4000), at(4001));
+        assert!(!welcome(at(7480), at(7481), "").contains("REDRIVE_ADDRESS"));
+        let other = welcome(at(4000), at(4001), &kept(&Config::default()));
         assert!(
             other.contains("export REDRIVE_ADDRESS=127.0.0.1:4000"),
             "{other}"

@@ -50,7 +50,7 @@ address=${REDRIVE_ADDRESS:-}
 if [ -z "$address" ]; then
   read -r grpc_port http_port < <(free_ports)
   address=127.0.0.1:$grpc_port
-  "$REDRIVE_BIN" coordinator \
+  "$REDRIVE_BIN" coordinator --data-dir "$work/data" \
     --listen "$address" --http-listen "127.0.0.1:$http_port" >"$work/coordinator.log" 2>&1 &
   pids+=($!)
 fi
