@@ -136,7 +136,7 @@ fn table(style: &Style, report: &Report) -> String {
             segment.number.to_string(),
             segment
                 .incarnation
-                .map_or("?".to_owned(), |n| n.to_string()),
+                .map_or_else(|| "?".to_owned(), |n| n.to_string()),
             human::size(segment.bytes),
             segment.frames.to_string(),
             segment.records.to_string(),

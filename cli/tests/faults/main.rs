@@ -16,7 +16,7 @@ mod full_disk;
 mod producer;
 mod tracer;
 
-use std::{collections::BTreeSet, io::Write as _, process::ExitStatus};
+use std::{collections::BTreeSet, io::Write as _, process::ExitStatus, time::SystemTime};
 
 use futures::TryStreamExt as _;
 use producer::{Answer, Sent};
@@ -122,12 +122,21 @@ async fn ends_it(fault: &Fault) {
         assert!(!late, "{fault:?}: acknowledged after the failure: {one:?}");
     }
     if fault.is_sync() {
-        // Each was sent when the one before had been answered, so each needed a sync of its own.
-        let accepted = accepted(&sent).len();
-        let synced = traced.succeeded_before_failure();
-        assert!(accepted <= synced, "{accepted} accepted, {synced} synced");
+        assert_synced_first(&traced, &sent);
     }
     assert_kept(&setup, &sent).await;
+}
+
+/// Each was sent when the one before had been answered, so a sync of its own lies between its sending
+/// and its answer.
+fn assert_synced_first(traced: &Traced, sent: &[Sent]) {
+    let syncs = traced.succeeded_on_segments();
+    for one in sent {
+        let own = |at: &&SystemTime| (one.begun_at..=one.ended_at).contains(*at);
+        let unsynced =
+            matches!(one.answer, Answer::Accepted(_)) && !syncs.iter().any(|at| own(&at));
+        assert!(!unsynced, "acknowledged without a sync: {one:?}, {syncs:?}");
+    }
 }
 
 fn accepted(sent: &[Sent]) -> BTreeSet<String> {

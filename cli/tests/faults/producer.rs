@@ -22,6 +22,8 @@ const CONNECT_DEADLINE: Duration = Duration::from_millis(100);
 pub(crate) struct Sent {
     /// Before it was sent.
     pub(crate) begun_at: SystemTime,
+    /// After it was answered, or not.
+    pub(crate) ended_at: SystemTime,
     /// What came of it.
     pub(crate) answer: Answer,
 }
@@ -73,7 +75,9 @@ pub(crate) async fn send_until_end(setup: &Setup, coordinator: &mut Coordinator)
 pub(crate) async fn send_one(client: &Client, deadline: Duration) -> Option<Sent> {
     let task = NewTask::new("faults", "work").bytes(vec![7; PAYLOAD_BYTES], "");
     let begun_at = SystemTime::now();
-    let answer = match client.clone().with_deadline(deadline).enqueue(task).await {
+    let answered = client.clone().with_deadline(deadline).enqueue(task).await;
+    let ended_at = SystemTime::now();
+    let answer = match answered {
         Ok(accepted) => Answer::Accepted(accepted.task_id),
         Err(Error::Refused(failure)) => Answer::Refused(failure),
         Err(Error::Connect { .. } | Error::NotSent { .. }) => return None,
@@ -82,5 +86,9 @@ pub(crate) async fn send_one(client: &Client, deadline: Duration) -> Option<Sent
         }
         Err(error @ Error::Invalid { .. }) => panic!("a task that cannot be one: {error}"),
     };
-    Some(Sent { begun_at, answer })
+    Some(Sent {
+        begun_at,
+        ended_at,
+        answer,
+    })
 }

@@ -3,6 +3,7 @@
 //! Owns the tracer's words and its log. Never decides what must follow.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -76,6 +77,7 @@ impl Traced {
             "--seccomp-bpf".to_owned(),
             "--absolute-timestamps=format:unix,precision:us".to_owned(),
             "--signal=none".to_owned(),
+            "--decode-fds=path".to_owned(),
             format!("--output={}", log.display()),
             format!("--trace={}", fault.call),
             format!(
@@ -96,19 +98,39 @@ impl Traced {
             _ => failed.next(),
         }?;
         // "1234 1700000000.123456 fdatasync(5) = -1 EIO (Input/output error) (INJECTED)"
-        let seconds: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
-        Some(SystemTime::UNIX_EPOCH + Duration::from_secs_f64(seconds))
+        line.split_whitespace().nth(1).and_then(instant)
     }
 
-    /// How many calls went well before one failed.
-    pub(crate) fn succeeded_before_failure(&self) -> usize {
-        let log = self.log();
-        let before = log.lines().take_while(|line| !line.contains("(INJECTED)"));
-        before.filter(|line| line.ends_with("= 0")).count()
+    /// When each call on a segment of the journal that went well was begun.
+    pub(crate) fn succeeded_on_segments(&self) -> Vec<SystemTime> {
+        let mut begun: BTreeMap<String, (SystemTime, bool)> = BTreeMap::new();
+        let mut succeeded = Vec::new();
+        for line in self.log().lines() {
+            let mut words = line.split_whitespace();
+            let (Some(thread), Some(at)) = (words.next(), words.next().and_then(instant)) else {
+                continue;
+            };
+            // A call that another thread's comes in between of is told on two lines.
+            if !line.contains(" resumed>") {
+                begun.insert(thread.to_owned(), (at, line.contains("/segment-")));
+            }
+            if let Some((at, true)) = begun.get(thread)
+                && line.ends_with("= 0")
+            {
+                succeeded.push(*at);
+            }
+        }
+        succeeded
     }
 
     fn log(&self) -> String {
         let path: &Path = &self.0;
         fs::read_to_string(path).unwrap_or_default()
     }
+}
+
+/// An instant of the log, in seconds since the epoch.
+fn instant(word: &str) -> Option<SystemTime> {
+    let seconds = word.parse().ok()?;
+    Some(SystemTime::UNIX_EPOCH + Duration::from_secs_f64(seconds))
 }
