@@ -313,3 +313,19 @@ async fn says(harness: &Harness, name: &str) {
     let info = harness.client().server_info().await.unwrap();
     assert_eq!(info.durability, name);
 }
+
+#[tokio::test]
+async fn a_lease_without_a_stream_gets_its_own_life_again() {
+    let folder = folder();
+    let harness = Harness::on(folder.path()).await;
+    harness.enqueue(task(1, 1)).await;
+    let request = pb::LeaseTasksRequest {
+        worker: Some(make::worker_info("w", "q")),
+        lease_ttl: Some(make::ms(1000)),
+        ..Default::default()
+    };
+    harness.workers().lease_tasks(request).await.unwrap();
+    let harness = harness.restart().await;
+    let again = leased(&harness).await;
+    assert_eq!((again.run, again.crashes), (2, 1));
+}
