@@ -44,7 +44,7 @@ shape!(Lease {
 
 variants!(Holder {
     1 = Session(session),
-    2 = Unary,
+    2 = Unary { ttl_ms },
 });
 
 shape!(Finished { outcome, at; result, label });

@@ -129,7 +129,7 @@ fn task_events() -> Vec<Event> {
             task: plain_task().into(),
         },
         granted(Holder::Session(SessionId(u128::MAX)), timeouts(), true),
-        granted(Holder::Unary, Timeouts::default(), false),
+        granted(Holder::Unary { ttl_ms: 45_000 }, Timeouts::default(), false),
         Event::LeaseStarted {
             id: id(7),
             at: AT.plus_ms(4),
@@ -222,7 +222,7 @@ fn images() -> Vec<Event> {
     let leased = State::Leased(Box::new(Lease {
         fence: Fence::new(1, 1),
         nonce: 0,
-        holder: Holder::Unary,
+        holder: Holder::Unary { ttl_ms: 1000 },
         worker: "w".into(),
         granted_at: AT,
         timeouts: Timeouts::default(),

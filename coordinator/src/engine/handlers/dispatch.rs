@@ -183,8 +183,9 @@ fn grant(step: &mut Step<'_>, member: Member, id: TaskId) {
             (Holder::Session(session), worker_of(info))
         }
         Member::Poll(request) => {
-            let poll = step.sessions().polls.get(&request);
-            (Holder::Unary, worker_of(&poll.expect("it wants work").info))
+            let poll = step.sessions().polls.get(&request).expect("it wants work");
+            let ttl_ms = poll.ttl_ms;
+            (Holder::Unary { ttl_ms }, worker_of(&poll.info))
         }
     };
     let event = Event::LeaseGranted {
@@ -195,7 +196,7 @@ fn grant(step: &mut Step<'_>, member: Member, id: TaskId) {
         worker,
         at,
         timeouts,
-        started: holder == Holder::Unary,
+        started: matches!(holder, Holder::Unary { .. }),
     };
     step.record(shard, event);
     step.unblock_queue(&queue);

@@ -272,7 +272,7 @@ fn record_of(step: &Step<'_>, task: &Task, policy: &Policy) -> RunRecord {
             .get(session)
             .and_then(|session| session.held.get(&task.id))
             .is_some_and(|held| held.begun_at.is_some()),
-        Holder::Unary => true,
+        Holder::Unary { .. } => true,
     };
     RunRecord {
         run: lease.fence.run(),
@@ -341,7 +341,7 @@ fn free(step: &mut Step<'_>, id: TaskId, holder: Holder, worker: &Arc<str>, outc
             }
             step.touch_member(Member::Session(session));
         }
-        Holder::Unary => {
+        Holder::Unary { .. } => {
             let was_full = step.unary_held(worker) == limits::UNARY_LEASES_MAX;
             step.unary_let_go(worker);
             if was_full {

@@ -9,7 +9,6 @@ use crate::engine::command::WorkerInfo;
 use crate::engine::event::Event;
 use crate::engine::ids::{Fence, QueueName, SessionId, TaskId, Timestamp};
 use crate::engine::ledger::task::{Holder, Lease, Task};
-use crate::engine::limits;
 use crate::engine::sessions::{Held, Session};
 use crate::engine::step::Step;
 
@@ -56,8 +55,8 @@ fn resume_lease(step: &mut Step<'_>, id: TaskId) {
             hold(step, session, id, &lease, held);
             super::dispatch::set_limits(step, id, lease.started_at);
         }
-        Holder::Unary => {
-            let until = step.now().plus_ms(limits::LEASE_TTL_MS_DEFAULT);
+        Holder::Unary { ttl_ms } => {
+            let until = step.now().plus_ms(ttl_ms);
             step.clocks_mut().set(Alarm::Life(id), until);
             step.unary_hold(&worker);
             super::dispatch::set_limits(step, id, lease.started_at);

@@ -69,7 +69,8 @@ pub(super) fn extend(step: &mut Step<'_>, tokens: &[Option<LeaseToken>], ttl_ms:
         let lease = token.and_then(|token| {
             let task = step.task(token.task)?;
             let lease = task.lease().filter(|_| task.token() == Some(token))?;
-            (lease.holder == Holder::Unary).then_some((token.task, lease.cancel_requested))
+            matches!(lease.holder, Holder::Unary { .. })
+                .then_some((token.task, lease.cancel_requested))
         });
         match lease {
             Some((task, cancel_requested)) => {

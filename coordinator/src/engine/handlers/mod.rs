@@ -11,6 +11,7 @@ mod enqueue;
 pub(super) mod epoch;
 mod journal;
 mod lease;
+mod leaving;
 mod query;
 mod queue;
 mod resolve;
@@ -44,7 +45,7 @@ pub(super) fn handle(step: &mut Step<'_>, command: Command) {
         Command::Tick => tick::handle(step),
         Command::OpenSegment => journal::open_segment(step),
         Command::DiskFull(full) => step.set_disk_full(full),
-        Command::Shutdown => session::shut_down(step),
+        Command::Shutdown => leaving::shut_down(step),
     }
     dispatch::fill(step);
     forget_beyond_history(step);
@@ -78,7 +79,7 @@ fn call_now(
             workers,
             reason,
             deadline_ms,
-        } => Ok(session::drain(
+        } => Ok(leaving::drain(
             step,
             &namespace,
             &workers,

@@ -4,10 +4,9 @@
 //! the leases of a lost session end is `end_run`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use crate::engine::command::{Capacity, Hello, Report};
-use crate::engine::effect::{Answer, CancelReason, Effect, ToWorker, Welcome};
+use crate::engine::effect::{CancelReason, Effect, ToWorker, Welcome};
 use crate::engine::event::Event;
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::ids::{LeaseToken, LinkId, SessionId, TaskId};
@@ -306,46 +305,6 @@ pub(super) fn link_closed(step: &mut Step<'_>, link: LinkId) {
     schedule(step, id);
 }
 
-/// An operator asks workers to leave.
-pub(super) fn drain(
-    step: &mut Step<'_>,
-    namespace: &str,
-    workers: &[Arc<str>],
-    reason: &Arc<str>,
-    deadline_ms: Option<u64>,
-) -> Answer {
-    let wanted = |session: &&Session| {
-        &*session.info.namespace == namespace && workers.contains(&session.info.worker)
-    };
-    let found: Vec<(SessionId, Option<LinkId>, Arc<str>)> = step
-        .sessions()
-        .iter()
-        .filter(wanted)
-        .map(|session| (session.id, session.link, session.info.worker.clone()))
-        .collect();
-    let mut drained = Vec::new();
-    for (id, link, worker) in found {
-        step.sessions_mut()
-            .get_mut(id)
-            .expect("found a moment ago")
-            .drain_asked = Some((reason.clone(), deadline_ms));
-        step.sessions_mut().refresh(Member::Session(id));
-        if let Some(link) = link {
-            step.tell(
-                link,
-                ToWorker::Drain {
-                    reason: reason.clone(),
-                    deadline_ms,
-                },
-            );
-        }
-        drained.push(worker);
-    }
-    drained.sort();
-    drained.dedup();
-    Answer::Drained(drained)
-}
-
 /// Looks at the sessions whose time has come: ping, suspect, or give up. Ends at most so many
 /// leases; the rest follow in the next turn.
 pub(super) fn wake_due(step: &mut Step<'_>) {
@@ -478,27 +437,4 @@ fn give_up(step: &mut Step<'_>, id: SessionId, leases_max: usize) -> usize {
         step.emit(Effect::CloseLink { link, why: None });
     }
     count.max(1)
-}
-
-/// The process goes down: nothing more is granted, streams are sent away, waits are answered.
-pub(super) fn shut_down(step: &mut Step<'_>) {
-    step.shut_down();
-    let links: Vec<LinkId> = step
-        .sessions()
-        .iter()
-        .filter_map(|session| session.link)
-        .collect();
-    for link in links {
-        let reason = "the coordinator is shutting down".into();
-        let after_ms = step.config().ping_ms / 5;
-        step.tell(link, ToWorker::Reconnect { reason, after_ms });
-        step.emit(Effect::CloseLink { link, why: None });
-    }
-    let polls: Vec<_> = step.sessions().polls.keys().copied().collect();
-    for request in polls {
-        super::dispatch::finish_poll(step, request);
-    }
-    for request in step.waiting_requests() {
-        super::query::end_wait(step, request);
-    }
 }

@@ -157,7 +157,7 @@ pub(super) fn limits_changed(step: &mut Step<'_>, id: TaskId) {
                 .and_then(|s| s.held.get(&id))
                 .and_then(|held| held.begun_at)
         }
-        Holder::Unary => None,
+        Holder::Unary { .. } => None,
     };
     dispatch::set_limits(step, id, started_at.or(begun_at));
     if let (Holder::Session(session), Some(token)) = (holder, token) {

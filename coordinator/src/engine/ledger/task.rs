@@ -201,7 +201,10 @@ pub enum Holder {
     /// A session, whose liveness keeps it.
     Session(SessionId),
     /// A worker without a stream, which extends it.
-    Unary,
+    Unary {
+        /// How long it lives unless it is extended: what a restart gives it again.
+        ttl_ms: u64,
+    },
 }
 
 /// How a task ended.

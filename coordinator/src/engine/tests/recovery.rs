@@ -1,7 +1,7 @@
 //! Scripts of restarts: what a later run of the coordinator makes of its journal.
 
-use super::world::{World, complete, fail, new_task};
-use crate::engine::command::{Call, Command, NewTask, QueueChange, Start};
+use super::world::{World, complete, fail, info, new_task};
+use crate::engine::command::{Call, Command, LeaseTasks, NewTask, QueueChange, Start};
 use crate::engine::ids::{Fence, QueueName};
 
 fn working() -> World {
@@ -94,11 +94,16 @@ fn retry_timers_go_on_and_overdue_ones_ring_at_once() {
 fn a_unary_lease_gets_its_full_life_again() {
     let mut world = World::new();
     world.enqueue("t1", "mail");
-    let request = world.lease("cron", "mail", 1, 0);
+    let request = world.call_later(Call::LeaseTasks(LeaseTasks {
+        worker: info("cron", &["mail"], &[]),
+        count_max: 1,
+        wait_ms: 0,
+        ttl_ms: 45_000,
+    }));
     world.leased(request);
     world.wait_ms(20_000);
     world.restart();
-    world.wait_ms(29_999);
+    world.wait_ms(44_999);
     assert_eq!(world.state("t1"), "RUNNING");
     world.wait_ms(1);
     world.expect(&["t1: Crashed, Crash, again in 1000 ms"]);

@@ -351,7 +351,7 @@ pub(crate) mod tests {
         let lease = Lease {
             fence: Fence::new(2, 1),
             nonce: 0,
-            holder: Holder::Unary,
+            holder: Holder::Unary { ttl_ms: 1000 },
             worker: "w-9".into(),
             granted_at: Timestamp(10),
             timeouts: Timeouts::default(),
