@@ -329,3 +329,17 @@ async fn a_lease_without_a_stream_gets_its_own_life_again() {
     let again = leased(&harness).await;
     assert_eq!((again.run, again.crashes), (2, 1));
 }
+
+#[tokio::test]
+async fn the_number_of_shards_is_fixed_and_a_start_with_another_says_so() {
+    let folder = folder();
+    let harness = Harness::on(folder.path()).await;
+    harness.stop().await.unwrap();
+    let mut config = harness::config();
+    harness::keep(&mut config, folder.path());
+    config.shard_count = 8;
+    let told = Harness::begin(config).await.unwrap_err().to_string();
+    for part in ["--shards", "made with 4 shards", "--shards 4"] {
+        assert!(told.contains(part), "{told}");
+    }
+}

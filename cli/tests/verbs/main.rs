@@ -5,6 +5,7 @@
 
 mod bench;
 mod dead;
+mod journal;
 mod stage;
 
 use std::{

@@ -24,8 +24,8 @@ const IDLE_BYTES: u64 = 2 * 1024 * 1024;
 const BYTES_PER_APPENDED: u64 = 2;
 /// Unused pace that is kept.
 const CREDIT_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// Sealed segments that are left alone however small they are: restarts leave small ones.
-const SEGMENTS_MAX: usize = 32;
+/// Sealed segments that are left alone though they are mostly small: every restart leaves one.
+const SMALL_SEGMENTS_MAX: usize = 32;
 
 /// Why the cleaner stopped.
 #[derive(Debug, thiserror::Error)]
@@ -134,13 +134,14 @@ impl Cleaner {
         Ok(())
     }
 
-    /// Whether the sealed segments take more than they may: twice what lives and half a segment;
-    /// on a full disk, whatever can be had.
+    /// Whether the sealed segments take more than they may: twice what lives and half a segment, or
+    /// too many files; on a full disk, whatever can be had.
     async fn is_over_bound(&self) -> Result<bool, CleanError> {
         let sealed = self.files.sealed();
         let bytes: u64 = sealed.iter().map(|segment| segment.bytes).sum();
         let (slack, full) = (self.segment_bytes / 2, self.files.refuses_growth());
-        if sealed.len() > SEGMENTS_MAX {
+        let whole = sealed.len() as u64 * self.segment_bytes;
+        if sealed.len() > SMALL_SEGMENTS_MAX && bytes < whole / 2 {
             return Ok(true);
         }
         if sealed.is_empty() || (bytes <= slack && !full) {

@@ -2,8 +2,8 @@
 //! all there is.
 //!
 //! Owns the cleaner's part as the engine sees it: segments that open, entities recorded again in
-//! the order of the log, and the oldest segments cut off. Checks rules 1 and 2: for every cut that a
-//! cleaner could make, a replay of what remains equals what is there.
+//! the order of the log, and the oldest segments cut off. Checks rules 1 and 2 (I14): for every cut
+//! that a cleaner could make, a replay of what remains equals what is there.
 
 use super::storm::Storm;
 use super::world::World;
