@@ -86,7 +86,8 @@ fn storage(args: &DirArgs) -> anyhow::Result<DirStorage> {
 }
 
 fn inspect(context: &Context, args: &DirArgs) -> anyhow::Result<ExitCode> {
-    let report = journal::inspect(&storage(args)?)?;
+    let report = journal::inspect(&storage(args)?)
+        .with_context(|| format!("cannot read {}", args.dir.display()))?;
     match context.out.format {
         Format::Table => context
             .out
@@ -200,7 +201,11 @@ fn segment_json(segment: &SegmentReport) -> Value {
 }
 
 fn verify(context: &Context, args: &DirArgs) -> anyhow::Result<ExitCode> {
-    storage(args)?;
+    let storage = storage(args)?;
+    if journal::is_empty(&storage).with_context(|| format!("cannot read {}", args.dir.display()))? {
+        let place = args.dir.display();
+        anyhow::bail!("{place} holds no journal; name the --data-dir of a coordinator");
+    }
     let verified = run::verify(&args.dir)?;
     match context.out.format {
         Format::Table => context.out.text(&format!(

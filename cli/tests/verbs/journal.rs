@@ -146,6 +146,12 @@ fn what_is_no_journal_is_named_with_the_remedy() {
         "{}",
         told(&empty)
     );
+    let empty = journal(&["verify"], folder.path());
+    assert_eq!(empty.status.code(), Some(1));
+    let text = told(&empty);
+    assert!(text.contains("holds no journal"), "{text}");
+    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 0, "a look leaves nothing behind");
 }
 
 #[test]

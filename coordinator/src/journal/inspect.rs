@@ -171,6 +171,14 @@ pub fn inspect(storage: &dyn Storage) -> io::Result<Report> {
     Ok(report)
 }
 
+/// Whether a directory holds no journal at all. Changes nothing and takes no lock.
+///
+/// # Errors
+/// Where the machine refuses to read.
+pub fn is_empty(storage: &dyn Storage) -> io::Result<bool> {
+    Ok(survey(storage)?.segments.is_empty())
+}
+
 /// Puts the damage into the report: on the segment it is in, which may be the one before the
 /// segment that shows it.
 fn damage_found(

@@ -40,7 +40,8 @@ pub use disk::DirStorage;
 pub use files::{LogFiles, ReadError, SegmentInfo, SegmentRecords};
 pub use inline::InlineJournal;
 pub use inspect::{
-    LogVerdict, RepairError, Repaired, Report, SegmentReport, SegmentVerdict, inspect, repair,
+    LogVerdict, RepairError, Repaired, Report, SegmentReport, SegmentVerdict, inspect, is_empty,
+    repair,
 };
 pub use local::LocalJournal;
 pub use memory::MemoryJournal;
