@@ -7,6 +7,7 @@
 
 use super::storm::Storm;
 use super::world::World;
+use crate::codec::{self, Encoder};
 use crate::engine::command::{Call, Command, Entity, Refresh, RefreshWhich};
 use crate::engine::event::{Event, Recorded};
 use crate::engine::ids::{QueueName, ShardId};
@@ -86,37 +87,11 @@ impl Storm {
     }
 }
 
-/// The entity that a full record speaks of.
+/// The entity that a full record speaks of, as the cleaner learns it.
 fn entity_of(recorded: &Recorded) -> Option<(ShardId, Entity)> {
-    let entity = match &recorded.event {
-        Event::TaskEnqueued { task }
-        | Event::TaskImage { task }
-        | Event::TransferReceived { task, .. } => Entity::Task(task.id),
-        Event::TransferSent { target, number, .. }
-        | Event::TransferImage { target, number, .. } => Entity::Transfer {
-            target: *target,
-            number: *number,
-        },
-        Event::EpochStarted { .. }
-        | Event::QueueConfigured { .. }
-        | Event::QueuePaused { .. }
-        | Event::QueueResumed { .. }
-        | Event::LeaseGranted { .. }
-        | Event::LeaseStarted { .. }
-        | Event::CancelRequested { .. }
-        | Event::TimeoutsChanged { .. }
-        | Event::RetryScheduled { .. }
-        | Event::TaskDied { .. }
-        | Event::TaskFinished { .. }
-        | Event::TaskRedriven { .. }
-        | Event::TasksForgotten { .. }
-        | Event::ExpiredThrough { .. }
-        | Event::TransferConfirmed { .. }
-        | Event::SegmentOpened { .. }
-        | Event::QueueImage { .. }
-        | Event::SegmentsCleaned { .. } => return None,
-    };
-    Some((recorded.shard, entity))
+    let mut bytes = Vec::new();
+    Encoder.encode(recorded, &mut bytes);
+    codec::entity_of(&bytes).unwrap()
 }
 
 #[test]
