@@ -70,6 +70,7 @@ Exit codes:
        67 INVALID_ARGUMENT      68 DEADLINE_EXCEEDED     69 NOT_FOUND
        72 RESOURCE_EXHAUSTED    73 FAILED_PRECONDITION   78 UNAVAILABLE
    78  coordinator, dev, journal: the journal is damaged; it says what is lost
+  130  stopped at once by a signal: bench by the first, others by the second
   141  the reader of stdout went away";
 
 /// The whole command line.

@@ -25,7 +25,7 @@ pub(crate) const RPC_BASE: u8 = 64;
 pub(crate) const DAMAGED: u8 = 78;
 /// The reader of stdout went away: 128 + SIGPIPE, as for programs that the signal ends.
 pub(crate) const CLOSED_PIPE: u8 = 141;
-/// Stopped at once by a second signal: 128 + SIGINT.
+/// Stopped at once by a signal: 128 + SIGINT.
 pub(crate) const INTERRUPTED: u8 = 130;
 
 /// A mistake on the command line that clap cannot see.
@@ -207,6 +207,8 @@ mod tests {
             WAIT_FAILED,
             WAIT_CANCELLED,
             WAIT_TIMED_OUT,
+            DAMAGED,
+            INTERRUPTED,
             CLOSED_PIPE,
         ];
         for code in own

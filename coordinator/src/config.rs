@@ -73,7 +73,7 @@ pub struct Config {
     /// How often the journal is synced at level `interval`, 1 ms to 10 s. Default 10 ms.
     pub sync_interval: Duration,
     /// Bytes of one segment of the journal, 1 MiB to 1 GiB. Default 64 MiB. An empty journal takes
-    /// four of them.
+    /// three of them.
     pub segment_bytes: u64,
 }
 

@@ -66,7 +66,7 @@ pub enum StartError {
     /// The journal was made with another number of shards.
     #[error(
         "--shards: {} was made with {found} shards, which is fixed; start with --shards {found}, or \
-         choose another --data-dir than one of {asked}",
+         give another --data-dir for {asked}",
         .dir.display()
     )]
     Shards {
@@ -79,9 +79,13 @@ pub enum StartError {
     },
     /// The journal cannot be opened: in use, damaged, or unreadable.
     #[error("--data-dir: {0}")]
-    Open(#[from] OpenError),
-    /// The journal's records do not make sense together.
-    #[error("--data-dir: {}: {problem}", .dir.display())]
+    Open(OpenError),
+    /// The journal's records do not make sense together. No frame is damaged, so that a repair has
+    /// nothing to cut.
+    #[error(
+        "--data-dir: {}: {problem}; a repair cannot help: restore the directory from a backup",
+        .dir.display()
+    )]
     Replay {
         /// Which directory.
         dir: PathBuf,
@@ -93,13 +97,20 @@ pub enum StartError {
     Panicked,
     /// The machine gives no thread or timer.
     #[error("the engine's thread cannot be started: {0}")]
-    Thread(#[source] io::Error),
+    Thread(io::Error),
     /// The metrics cannot be set up.
     #[error("the metrics cannot be set up: {0}")]
     Telemetry(String),
     /// The journal failed.
     #[error(transparent)]
     Journal(#[from] JournalError),
+}
+
+impl From<OpenError> for StartError {
+    // By hand: as a source it would be told twice, in this error's words and by itself.
+    fn from(error: OpenError) -> Self {
+        Self::Open(error)
+    }
 }
 
 impl StartError {

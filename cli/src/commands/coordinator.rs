@@ -161,7 +161,7 @@ pub(crate) struct JournalArgs {
         value_name = "TIME"
     )]
     sync_interval: Duration,
-    /// How large a file of the journal is; an empty journal takes four of them
+    /// How large a file of the journal is; an empty journal takes three of them
     #[arg(
         long,
         env = "REDRIVE_SEGMENT_SIZE",

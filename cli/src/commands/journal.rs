@@ -8,7 +8,10 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use redrive_coordinator::{
-    journal::{self, DirStorage, LogVerdict, RepairError, Report, SegmentReport, SegmentVerdict},
+    journal::{
+        self, Damage, DirStorage, LogVerdict, RepairError, Report, SegmentReport, SegmentVerdict,
+        Storage as _,
+    },
     run,
 };
 use serde_json::{Value, json};
@@ -17,7 +20,7 @@ use crate::{
     context::Context,
     exit,
     output::{
-        self, Format, Table, human,
+        self, Table, human,
         table::{Column, Style},
     },
 };
@@ -26,8 +29,11 @@ const HELP: &str = "\
 A torn tail (a write that was under way when the machine stopped) is no damage:
 the next start cuts it, and nothing acknowledged was in it.
 
-Exit codes: 0 it starts; 78 it is damaged, or `repair` was not told to accept
-the loss; 1 it cannot be read.
+`inspect` looks at frames only and leaves everything alone. `verify` and `repair`
+take the journal's lock, so that no coordinator starts meanwhile.
+
+Exit codes: 0 well, or repaired; 78 it is damaged, or `repair` was not told to
+accept the loss; 1 it cannot be read, is in use, or there is none.
 
 Examples:
   redrive journal inspect /var/lib/redrive
@@ -86,24 +92,26 @@ fn storage(args: &DirArgs) -> anyhow::Result<DirStorage> {
 }
 
 fn inspect(context: &Context, args: &DirArgs) -> anyhow::Result<ExitCode> {
-    let report = journal::inspect(&storage(args)?)
+    let storage = storage(args)?;
+    let running = is_running(&storage, args)?;
+    let report = journal::inspect(&storage)
         .with_context(|| format!("cannot read {}", args.dir.display()))?;
-    match context.out.format {
-        Format::Table => context
-            .out
-            .text(&context.out.view(|style| table(style, &report)))?,
-        Format::Json => context
-            .out
-            .text(&serde_json::to_string_pretty(&report_json(&report))?)?,
-        Format::Jsonl => {
-            let lines = report
-                .segments
-                .iter()
-                .map(|one| segment_json(one).to_string() + "\n");
-            context.out.text(&lines.collect::<String>())?;
-        }
-    }
+    let json = report_json(&report, running);
+    context
+        .out
+        .report(&json, |style| table(style, &report, running))?;
     Ok(code(&report.verdict))
+}
+
+/// Whether somebody has the lock. Makes none where there is none: looking leaves nothing behind.
+fn is_running(storage: &DirStorage, args: &DirArgs) -> anyhow::Result<bool> {
+    if !args.dir.join("LOCK").exists() {
+        return Ok(false);
+    }
+    let lock = storage
+        .lock()
+        .with_context(|| format!("cannot read {}", args.dir.display()))?;
+    Ok(lock.is_none())
 }
 
 fn code(verdict: &LogVerdict) -> ExitCode {
@@ -114,7 +122,7 @@ fn code(verdict: &LogVerdict) -> ExitCode {
     }
 }
 
-fn table(style: &Style, report: &Report) -> String {
+fn table(style: &Style, report: &Report, running: bool) -> String {
     if report.segments.is_empty() {
         return format!(
             "{} holds no journal: a start begins a new one",
@@ -144,7 +152,13 @@ fn table(style: &Style, report: &Report) -> String {
             segment_verdict(&segment.verdict),
         ]);
     }
-    format!("{}\n\n{}", table.render(), log_verdict(&report.verdict))
+    let note = if running {
+        "\nA coordinator runs on it: what is said of the last segment is of one moment."
+    } else {
+        ""
+    };
+    let verdict = log_verdict(&report.verdict);
+    format!("{}\n\n{verdict}{note}", table.render())
 }
 
 fn segment_verdict(verdict: &SegmentVerdict) -> String {
@@ -159,33 +173,48 @@ fn segment_verdict(verdict: &SegmentVerdict) -> String {
 
 fn log_verdict(verdict: &LogVerdict) -> String {
     match verdict {
-        LogVerdict::Good => "Good: a coordinator starts with it.".to_owned(),
+        LogVerdict::Good => {
+            "Good: every frame is whole, or a torn tail that the next start cuts.\n\
+                             Whether its records make sense together says `redrive journal verify`."
+                .to_owned()
+        }
         LogVerdict::Damaged(damage) => format!("Damaged: {damage}"),
         LogVerdict::Foreign { file, why } => format!("Not ours: {file}: {why}"),
     }
 }
 
-fn report_json(report: &Report) -> Value {
+fn report_json(report: &Report, running: bool) -> Value {
     let verdict = match &report.verdict {
         LogVerdict::Good => json!({ "verdict": "good" }),
-        LogVerdict::Damaged(damage) => json!({
-            "verdict": "damaged",
-            "file": damage.file,
-            "offset": damage.offset,
-            "why": damage.why,
-            "framesLost": damage.frames_lost,
-            "recordsLost": damage.records_lost,
-            "segmentsAfter": damage.segments_after,
-        }),
+        LogVerdict::Damaged(damage) => damage_json("damaged", damage),
         LogVerdict::Foreign { file, why } => {
             json!({ "verdict": "foreign", "file": file, "why": why })
         }
     };
     let segments: Vec<Value> = report.segments.iter().map(segment_json).collect();
-    json!({ "place": report.place, "log": verdict, "segments": segments })
+    json!({ "place": report.place, "running": running, "log": verdict, "segments": segments })
+}
+
+fn damage_json(verdict: &str, damage: &Damage) -> Value {
+    json!({
+        "verdict": verdict,
+        "file": damage.file,
+        "offset": damage.offset,
+        "why": damage.why,
+        "framesLost": damage.frames_lost,
+        "recordsLost": damage.records_lost,
+        "segmentsAfter": damage.segments_after,
+    })
 }
 
 fn segment_json(segment: &SegmentReport) -> Value {
+    let (verdict, offset, why) = match &segment.verdict {
+        SegmentVerdict::Good => ("good", None, None),
+        SegmentVerdict::Torn { offset } => ("torn", Some(*offset), None),
+        SegmentVerdict::Unfinished => ("unfinished", None, None),
+        SegmentVerdict::Damaged { offset, why } => ("damaged", Some(*offset), Some(why)),
+        SegmentVerdict::Behind => ("behind", None, None),
+    };
     json!({
         "file": segment.file,
         "number": segment.number,
@@ -196,61 +225,79 @@ fn segment_json(segment: &SegmentReport) -> Value {
         "firstLsn": segment.lsns.map(|(first, _)| first),
         "lastLsn": segment.lsns.map(|(_, last)| last),
         "end": segment.end,
-        "verdict": segment_verdict(&segment.verdict),
+        "verdict": verdict,
+        "offset": offset,
+        "why": why,
     })
 }
 
-fn verify(context: &Context, args: &DirArgs) -> anyhow::Result<ExitCode> {
+/// A directory without a journal is a mistake of the caller's: nothing is made in it.
+fn some_journal(args: &DirArgs) -> anyhow::Result<DirStorage> {
     let storage = storage(args)?;
-    if journal::is_empty(&storage).with_context(|| format!("cannot read {}", args.dir.display()))? {
-        let place = args.dir.display();
+    let place = args.dir.display();
+    if journal::is_empty(&storage).with_context(|| format!("cannot read {place}"))? {
         anyhow::bail!("{place} holds no journal; name the --data-dir of a coordinator");
     }
+    Ok(storage)
+}
+
+fn verify(context: &Context, args: &DirArgs) -> anyhow::Result<ExitCode> {
+    drop(some_journal(args)?);
     let verified = run::verify(&args.dir)?;
-    match context.out.format {
-        Format::Table => context.out.text(&format!(
-            "Good: {} records of {} queues with {} tasks, in {} shards; a coordinator starts with it.",
-            verified.records, verified.queues, verified.tasks, verified.shards
-        ))?,
-        Format::Json | Format::Jsonl => context.out.text(
-            &json!({
-                "records": verified.records,
-                "queues": verified.queues,
-                "tasks": verified.tasks,
-                "shards": verified.shards,
-                "tornTail": verified.torn,
-            })
-            .to_string(),
-        )?,
-    }
+    let json = json!({
+        "records": verified.records,
+        "queues": verified.queues,
+        "tasks": verified.tasks,
+        "shards": verified.shards,
+        "tornTail": verified.torn,
+    });
+    context.out.report(&json, |_| {
+        let torn = verified.torn.as_ref();
+        format!(
+            "Good: a coordinator starts with it.\n{} records of {} queues with {} tasks, in {} \
+             shards.{}",
+            verified.records,
+            verified.queues,
+            verified.tasks,
+            verified.shards,
+            torn.map_or_else(String::new, |torn| format!(
+                "\nThe start cuts a torn tail: {torn}."
+            ))
+        )
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn repair(context: &Context, args: &RepairArgs) -> anyhow::Result<ExitCode> {
-    let storage = storage(&args.dir)?;
-    match journal::repair(&storage, args.accept_loss) {
-        Ok(repaired) => {
-            let Some(damage) = repaired.damage else {
-                context
-                    .out
-                    .text("Nothing to repair: a coordinator starts with it.")?;
-                return Ok(ExitCode::SUCCESS);
-            };
-            context.out.text(&format!(
-                "Repaired. Lost: at least {} frames with {} records from byte {} of {} on.\nKept \
-                 beside it: {}",
-                damage.frames_lost,
-                damage.records_lost,
-                damage.offset,
-                damage.file,
-                repaired.set_aside.join(", ")
-            ))?;
-            Ok(ExitCode::SUCCESS)
-        }
+    let storage = some_journal(&args.dir)?;
+    let repaired = match journal::repair(&storage, args.accept_loss) {
+        Ok(repaired) => repaired,
         Err(error @ RepairError::NotAccepted { .. }) => {
             output::note(&format!("redrive: {error}"));
-            Ok(ExitCode::from(exit::DAMAGED))
+            return Ok(ExitCode::from(exit::DAMAGED));
         }
-        Err(error) => Err(error.into()),
-    }
+        Err(error) => return Err(error.into()),
+    };
+    let Some(damage) = repaired.damage else {
+        context.out.report(&json!({ "verdict": "good" }), |_| {
+            "No frame is damaged: there is nothing to cut. Whether a coordinator starts says\n\
+             `redrive journal verify`."
+                .to_owned()
+        })?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let mut json = damage_json("repaired", &damage);
+    json["setAside"] = json!(repaired.set_aside);
+    context.out.report(&json, |_| {
+        format!(
+            "Repaired. Lost: at least {} frames with {} records from byte {} of\n{} on.\nKept \
+             beside it: {}",
+            damage.frames_lost,
+            damage.records_lost,
+            damage.offset,
+            damage.file,
+            repaired.set_aside.join(", ")
+        )
+    })?;
+    Ok(ExitCode::SUCCESS)
 }

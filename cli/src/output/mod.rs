@@ -85,11 +85,6 @@ impl Output {
         }
     }
 
-    /// What `view` makes for the reader of stdout.
-    pub(crate) fn view(&self, view: impl FnOnce(&table::Style) -> String) -> String {
-        view(&self.style)
-    }
-
     /// Prints items as JSON lines.
     pub(crate) fn items<I: ProtoJson>(&self, items: &[I]) -> anyhow::Result<()> {
         let mut text = String::new();

@@ -249,7 +249,8 @@ fn the_coordinator_says_what_it_is() {
     let stage = Stage::new();
     assert_eq!(stage.json(&["info"])["durability"], "memory");
     let mut busy = redrive();
-    busy.args(["coordinator", "--listen", &stage.address]);
+    busy.args(["coordinator", "--durability", "memory"]);
+    busy.args(["--listen", &stage.address]);
     let output = busy.output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(
@@ -258,7 +259,8 @@ fn the_coordinator_says_what_it_is() {
         stderr(&output)
     );
     let open = redrive()
-        .args(["coordinator", "--listen", "0.0.0.0:0"])
+        .args(["coordinator", "--durability", "memory"])
+        .args(["--listen", "0.0.0.0:0"])
         .output()
         .unwrap();
     assert_eq!(open.status.code(), Some(2));

@@ -91,12 +91,12 @@ impl Display for Damage {
             )?;
         }
         if *segments_after > 0 {
-            write!(f, ", {segments_after} later segments among them")?;
+            write!(f, ", later segments ({segments_after}) among them")?;
         }
         write!(
             f,
             "; restore the files from a backup, or accept the loss with \
-             `redrive journal repair --accept-loss`"
+             `redrive journal repair DIR --accept-loss`"
         )
     }
 }

@@ -110,7 +110,7 @@ fn a_record_that_the_caller_refuses_is_named_as_damage() {
     assert!(
         damage
             .to_string()
-            .contains("redrive journal repair --accept-loss")
+            .contains("redrive journal repair DIR --accept-loss")
     );
 }
 

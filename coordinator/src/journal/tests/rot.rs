@@ -144,7 +144,7 @@ fn a_segment_that_is_gone_or_foreign_or_in_anothers_place_is_refused() {
         let error = replay(storage, ALWAYS).unwrap_err().to_string();
         assert!(error.contains(why), "{error}");
         assert!(
-            error.contains("redrive journal repair --accept-loss"),
+            error.contains("redrive journal repair DIR --accept-loss"),
             "{error}"
         );
     };
@@ -215,7 +215,7 @@ fn damage_says_which_file_which_byte_and_what_would_be_lost() {
             "simulated disk: {name} is damaged at byte {}: the frame's checksum does not match; at \
              least {} frames with {} records (lsn {lsn} to 201) would be lost, {after} later \
              segments among them; restore the files from a backup, or accept the loss with \
-             `redrive journal repair --accept-loss`",
+             `redrive journal repair DIR --accept-loss`",
             frames[5].offset,
             202 - lsn,
             201 - lsn,
