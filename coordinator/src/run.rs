@@ -119,7 +119,7 @@ impl StartError {
     pub const fn is_damage(&self) -> bool {
         matches!(
             self,
-            Self::Open(OpenError::Corrupt { .. }) | Self::Replay { .. }
+            Self::Open(OpenError::Corrupt { .. } | OpenError::Refused { .. }) | Self::Replay { .. }
         )
     }
 }

@@ -3,14 +3,16 @@
 //!
 //! Which records may go at which cut is the engine's own test; here the files are real.
 
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use redrive_client::NewTask;
+use redrive_coordinator::journal::{self, DirStorage};
 use redrive_proto::v1::TaskState;
 use redrive_tests::process::Folder;
 use redrive_tests::wait::{eventually, patiently};
-use redrive_tests::{Harness, RawWorker, make};
+use redrive_tests::{Harness, RawWorker, harness, make};
 
 /// Bytes of a segment in tests, as the harness sets it.
 const SEGMENT_BYTES: u64 = 1024 * 1024;
@@ -97,4 +99,38 @@ async fn a_task_delayed_for_a_year_pins_nothing_and_is_there_after_a_restart() {
     assert_eq!(accepted, done, "totals survive every cut");
     assert!(accepted > 1100, "more went through than is remembered");
     harness.stop().await.unwrap();
+    damage_and_repair(folder.path()).await;
+}
+
+/// A cleaned log that is damaged before the record that says what was cleaned starts after a repair,
+/// and again after that.
+async fn damage_and_repair(data_dir: &Path) {
+    let mut segments: Vec<_> = std::fs::read_dir(data_dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "log"))
+        .collect();
+    segments.sort();
+    let first = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&segments[0])
+        .unwrap();
+    let (mut byte, at) = ([0], 6000);
+    first.read_exact_at(&mut byte, at).unwrap();
+    first.write_all_at(&[!byte[0]], at).unwrap();
+
+    let mut config = harness::config();
+    harness::keep(&mut config, data_dir);
+    let refused = Harness::begin(config.clone()).await.unwrap_err();
+    assert!(refused.is_damage(), "{refused}");
+    let storage = DirStorage::existing(data_dir).unwrap();
+    let repaired = journal::repair(&storage, true).unwrap();
+    assert!(repaired.damage.is_some() && !repaired.set_aside.is_empty());
+    for _ in 0..2 {
+        let harness = Harness::begin(config.clone()).await.unwrap();
+        harness.still_serves().await;
+        harness.stop().await.unwrap();
+    }
+    assert!(!data_dir.join("REPAIRED").exists(), "said by a record now");
 }

@@ -97,8 +97,10 @@ pub enum Answer {
     Server(ServerFacts),
     /// What was recorded again for the cleaning of the journal.
     Refreshed {
-        /// How many entities.
-        images: usize,
+        /// How many of the entities named were looked at: the rest is for another call.
+        looked_at: usize,
+        /// About what the images take. Bytes.
+        image_bytes: u64,
         /// Where to go on, where there are more queues.
         next: Option<QueueName>,
         /// About what images of all that lives would take. Bytes.

@@ -240,9 +240,7 @@ impl Event {
                 | Self::TransferSent { task, .. }
                 | Self::TransferReceived { task, .. }
                 | Self::TaskImage { task }
-                | Self::TransferImage { task, .. } => {
-                    task.bytes().saturating_sub(Task::FIXED_BYTES)
-                }
+                | Self::TransferImage { task, .. } => task.image_bytes(),
                 Self::RetryScheduled { leaves, .. } | Self::TaskDied { leaves, .. } => {
                     leaves.weight_bytes()
                 }
@@ -250,6 +248,7 @@ impl Event {
                     leaves.weight_bytes() + result.as_ref().map_or(0, Payload::weight_bytes)
                 }
                 Self::TasksForgotten { ids } => 16 * ids.len() as u64,
+                Self::QueueImage { queue } => queue.image_bytes(),
                 Self::EpochStarted { .. }
                 | Self::QueueConfigured { .. }
                 | Self::QueuePaused { .. }
@@ -262,7 +261,6 @@ impl Event {
                 | Self::ExpiredThrough { .. }
                 | Self::TransferConfirmed { .. }
                 | Self::SegmentOpened { .. }
-                | Self::QueueImage { .. }
                 | Self::SegmentsCleaned { .. } => 0,
             }
     }

@@ -175,6 +175,18 @@ impl Engine {
         self.core.end_replay()
     }
 
+    /// A log that is not whole is all there is, after a repair that accepted the loss: it counts as
+    /// whole from here on, and the next epoch says so.
+    pub fn accept_loss(&mut self) {
+        self.core.accept_loss();
+    }
+
+    /// Whether a loss was accepted that no epoch has recorded yet.
+    #[must_use]
+    pub const fn has_accepted_loss(&self) -> bool {
+        self.core.has_accepted_loss()
+    }
+
     /// Begins a run of the coordinator, and with it a segment of the journal: a new epoch in every
     /// shard, at least `epoch`; sessions that hold leases of earlier runs get the grace to come
     /// back; transfers under way are sent again.

@@ -67,6 +67,7 @@ pub(super) struct Core {
     disk_full: bool,
     replayed_from: u64,
     partial: bool,
+    unsaid_cleaning: Option<u64>,
 }
 
 impl Core {
@@ -96,6 +97,7 @@ impl Core {
             disk_full: false,
             replayed_from: 1,
             partial: false,
+            unsaid_cleaning: None,
         }
     }
 
@@ -136,6 +138,16 @@ impl Core {
         Ok(())
     }
 
+    pub(super) const fn has_accepted_loss(&self) -> bool {
+        self.unsaid_cleaning.is_some()
+    }
+
+    /// What is missing at the beginning of the log is lost, and that was accepted.
+    pub(super) fn accept_loss(&mut self) {
+        self.unsaid_cleaning = Some(self.replayed_from);
+        self.replay_partial(false);
+    }
+
     fn replay_partial(&mut self, partial: bool) {
         self.partial = partial;
         for shard in &mut self.shards {
@@ -165,13 +177,20 @@ impl Core {
 pub(super) struct Step<'a> {
     core: &'a mut Core,
     turn: &'a mut Turn,
+    /// The bytes of the turn when the step began.
+    bytes_before: u64,
 }
 
 impl<'a> Step<'a> {
     pub(super) fn new(core: &'a mut Core, now: Timestamp, turn: &'a mut Turn) -> Self {
         assert!(now >= core.now, "time never goes back (I8)");
         core.now = now;
-        Self { core, turn }
+        let bytes_before = turn.bytes;
+        Self {
+            core,
+            turn,
+            bytes_before,
+        }
     }
 
     pub(super) const fn now(&self) -> Timestamp {
@@ -188,6 +207,11 @@ impl<'a> Step<'a> {
 
     pub(super) const fn shut_down(&mut self) {
         self.core.shutting_down = true;
+    }
+
+    /// The segment that the log begins with, where no record says that the ones before were cleaned.
+    pub(super) const fn take_unsaid_cleaning(&mut self) -> Option<u64> {
+        self.core.unsaid_cleaning.take()
     }
 
     /// Whether only what shrinks is accepted, because the disk is full.
@@ -253,9 +277,15 @@ impl<'a> Step<'a> {
         self.turn.events.push(recorded);
     }
 
-    /// Whether the turn has as much to remember as it should.
-    pub(super) const fn turn_is_full(&self) -> bool {
-        self.turn.is_full()
+    /// Whether the step has as much to remember as it should. What others put into the turn before
+    /// does not count: what is due must not wait for those who enqueue.
+    pub(super) const fn is_full(&self) -> bool {
+        self.recorded_bytes() >= limits::TURN_BYTES_MAX
+    }
+
+    /// About how many bytes the events of this step take.
+    pub(super) const fn recorded_bytes(&self) -> u64 {
+        self.turn.bytes - self.bytes_before
     }
 
     /// Emits an effect.

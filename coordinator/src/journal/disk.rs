@@ -42,10 +42,14 @@ impl DirStorage {
     /// Where it cannot be made or opened.
     pub fn create(path: &Path) -> io::Result<Self> {
         if !path.is_dir() {
+            let missing = path.ancestors().take_while(|made| !made.is_dir()).count();
             let mut builder = DirBuilder::new();
             builder.recursive(true).mode(DIRECTORY_MODE).create(path)?;
-            let parent = path.parent().filter(|parent| *parent != Path::new(""));
-            File::open(parent.unwrap_or_else(|| Path::new(".")))?.sync_all()?;
+            // The name of each directory that was made is in the one above it.
+            for parent in path.ancestors().skip(1).take(missing) {
+                let is_here = parent == Path::new("");
+                File::open(if is_here { Path::new(".") } else { parent })?.sync_all()?;
+            }
         }
         Self::existing(path)
     }

@@ -280,11 +280,18 @@ impl LogFiles {
         })
     }
 
-    /// Removes the sealed segments below `number`, oldest first, durably.
+    /// Removes the sealed segments below `number`, oldest first, durably. What was written before
+    /// the call is synced first: at `interval`, what took the place of those segments may have been
+    /// acknowledged without being on disk yet.
     ///
     /// # Errors
     /// Where the machine refuses: the journal has failed then. Where the journal has ended.
     pub fn delete_below(&self, number: u64) -> Result<(), JournalError> {
+        if let Some(error) = self.log.poison.failure() {
+            return Err(error);
+        }
+        let synced = self.log.synced.sync(&self.log.stats);
+        synced.map_err(|error| self.log.poison.poison(error))?;
         loop {
             // Held over the removal: nobody else deletes, and the directory stays ours.
             let mut files = self.log.files();

@@ -262,6 +262,9 @@ pub(super) const fn mixed(word: u64) -> u64 {
     word ^ (word >> 31)
 }
 
+/// The file that says that a repair has cut a journal whose oldest segments had been cleaned.
+pub(super) const REPAIRED_NAME: &str = "REPAIRED";
+
 /// The name of a segment's file.
 pub(super) fn segment_name(number: u64) -> String {
     format!("segment-{number:016}.log")

@@ -6,7 +6,7 @@
 
 use std::io;
 
-use super::format::BLOCK_BYTES;
+use super::format::{BLOCK_BYTES, REPAIRED_NAME};
 use super::recover::{Ending, FrameAt, Verdict};
 use super::storage::Storage;
 use super::survey::{Damage, Misfit, Scratch, Segment, assess, seal, survey};
@@ -287,6 +287,14 @@ pub fn repair(storage: &dyn Storage, accept_loss: bool) -> Result<Repaired, Repa
         LogVerdict::Damaged(damage) => damage,
     };
     let (at, offset) = report.cut_at.unwrap_or_default();
+    if report
+        .segments
+        .first()
+        .is_some_and(|first| first.number > 1)
+    {
+        // The record that says what was cleaned may be behind the cut.
+        mark_repaired(storage).map_err(io)?;
+    }
     let mut set_aside = Vec::new();
     // The newest first: a crash in between leaves a log that is damaged in the same place.
     for segment in report.segments.iter().skip(at + 1).rev() {
@@ -309,6 +317,18 @@ pub fn repair(storage: &dyn Storage, accept_loss: bool) -> Result<Repaired, Repa
         damage: Some(*damage),
         set_aside,
     })
+}
+
+fn mark_repaired(storage: &dyn Storage) -> io::Result<()> {
+    if storage
+        .list()?
+        .iter()
+        .all(|file| file.name != REPAIRED_NAME)
+    {
+        storage.create(REPAIRED_NAME)?.sync_data()?;
+        storage.sync_dir()?;
+    }
+    Ok(())
 }
 
 fn seal_at(storage: &dyn Storage, file: &str, end: u64) -> io::Result<()> {

@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::format::{BLOCK_BYTES, SegmentHeader, mixed, segment_name};
+use super::format::{BLOCK_BYTES, REPAIRED_NAME, SegmentHeader, mixed, segment_name};
 use super::gate::cannot;
 use super::limits::{SEGMENT_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use super::recover::{Ending, Records};
@@ -85,6 +85,21 @@ pub enum OpenError {
         place: String,
         /// Where, and what it costs.
         damage: Box<Damage>,
+    },
+    /// A record is whole, and whoever replays it cannot use it: no frame is damaged.
+    #[error(
+        "{place}: {file}: a record of the frame at byte {offset} cannot be used: {why}; a repair \
+         cannot help: restore the files from a backup"
+    )]
+    Refused {
+        /// The directory.
+        place: String,
+        /// The segment's file.
+        file: String,
+        /// Where its frame begins.
+        offset: u64,
+        /// What is wrong with it.
+        why: String,
     },
     /// It was made by another version of this program.
     #[error("{place}: {file}: {why}; use the version that wrote it")]
@@ -321,6 +336,25 @@ impl Recovered {
         self.tail.as_ref().and_then(|tail| tail.torn.as_ref())
     }
 
+    /// Whether a repair has cut the log since the last start that found it whole: the record that
+    /// says which segments were cleaned may be lost.
+    ///
+    /// # Errors
+    /// Where the machine refuses to read the directory.
+    pub fn was_repaired(&self) -> io::Result<bool> {
+        let files = self.storage.list()?;
+        Ok(files.iter().any(|file| file.name == REPAIRED_NAME))
+    }
+
+    /// The log was found whole: a repair before is of no interest any more.
+    ///
+    /// # Errors
+    /// Where the machine refuses.
+    pub fn forget_repair(&self) -> io::Result<()> {
+        self.storage.remove(REPAIRED_NAME)?;
+        self.storage.sync_dir()
+    }
+
     /// A last segment without a good frame never held anything durable: its file goes. What it says
     /// of the segment before it still binds that one.
     fn drop_frameless(&mut self) -> Result<(), OpenError> {
@@ -359,8 +393,9 @@ impl Recovered {
     /// Streams every good record in order through `f`, which sees each once.
     ///
     /// # Errors
-    /// Where the log is damaged or `f` refuses a record (both [`OpenError::Corrupt`]; what was
-    /// handed out before is void), or where the machine refuses.
+    /// Where the log is damaged ([`OpenError::Corrupt`]) or `f` refuses a record
+    /// ([`OpenError::Refused`]; what was handed out before is void in both), or where the machine
+    /// refuses.
     pub fn replay(&mut self, f: &mut UseRecord<'_>) -> Result<(), OpenError> {
         let mut use_records = |segment: u64, chunk: &Chunk| {
             for frame in &chunk.frames {
@@ -427,7 +462,15 @@ impl Recovered {
                 };
             }
             Stop::Corrupt(index, fault) => (index, fault.offset, fault.why.text()),
-            Stop::Refused(index, offset, why) => (index, offset, why),
+            Stop::Refused(index, offset, why) => {
+                let file = self.segments.get(index);
+                return OpenError::Refused {
+                    place: self.storage.place(),
+                    file: file.map_or_else(String::new, |segment| segment.name.clone()),
+                    offset: offset as u64,
+                    why,
+                };
+            }
         };
         corrupt_at(&*self.storage, &self.segments, (index, offset as u64), why)
     }

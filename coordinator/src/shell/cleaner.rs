@@ -8,6 +8,8 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
+
 use super::inbox::{CallError, Inbox};
 use crate::codec::{self, DecodeError};
 use crate::engine::command::{Call, Entity, Refresh, RefreshWhich};
@@ -24,6 +26,11 @@ const IDLE_BYTES: u64 = 2 * 1024 * 1024;
 const BYTES_PER_APPENDED: u64 = 2;
 /// Unused pace that is kept.
 const CREDIT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Commands that are on their way to the engine at once: one alone would do no more than its
+/// entities for each sync of the journal, and fall behind producers that have many tasks on the way.
+const COMMANDS_AT_ONCE: usize = 16;
+/// How often a segment that cannot be read is tried again: descriptors or memory may be short.
+const READS_MAX: u32 = 100;
 /// Sealed segments that are left alone though they are mostly small: every restart leaves one.
 const SMALL_SEGMENTS_MAX: usize = 32;
 
@@ -58,7 +65,10 @@ pub(crate) struct Cleaner {
     files: LogFiles,
     segment_bytes: u64,
     appended: u64,
+    /// Bytes of images since the last tick: they earn no credit.
+    own_bytes: u64,
     credit: u64,
+    reads_failed: u32,
     job: Option<Job>,
 }
 
@@ -81,7 +91,9 @@ impl Cleaner {
             files,
             segment_bytes,
             appended: 0,
+            own_bytes: 0,
             credit: 0,
+            reads_failed: 0,
             job: None,
         }
     }
@@ -110,8 +122,9 @@ impl Cleaner {
 
     async fn tick(&mut self) -> Result<(), CleanError> {
         let appended = self.files.appended_bytes();
-        let earned = (appended - self.appended).saturating_mul(BYTES_PER_APPENDED) + IDLE_BYTES;
-        self.appended = appended;
+        let others = (appended - self.appended).saturating_sub(self.own_bytes);
+        let earned = others.saturating_mul(BYTES_PER_APPENDED) + IDLE_BYTES;
+        (self.appended, self.own_bytes) = (appended, 0);
         self.credit = self.credit.saturating_add(earned).min(CREDIT_BYTES_MAX);
         while self.credit > 0 {
             if self.job.is_none() {
@@ -120,18 +133,53 @@ impl Cleaner {
                 }
                 self.job = self.begin().await?;
             }
-            let Some(job) = &mut self.job else {
+            let Some(mut job) = self.job.take() else {
                 return Ok(());
             };
-            match job.next() {
-                Some((refresh, bytes)) => {
-                    self.credit = self.credit.saturating_sub(bytes);
-                    self.call(Call::Refresh(refresh)).await?;
-                }
-                None => self.finish().await?,
+            if job.entities.is_empty() {
+                self.finish(&job).await?;
+            } else {
+                self.refresh_some(&mut job).await?;
+                self.job = Some(job);
             }
         }
         Ok(())
+    }
+
+    /// Has some entities looked at, several commands at once. What a command had no room for is put
+    /// back.
+    async fn refresh_some(&mut self, job: &mut Job) -> Result<(), CleanError> {
+        let mut chunks = Vec::with_capacity(COMMANDS_AT_ONCE);
+        while chunks.len() < COMMANDS_AT_ONCE
+            && let Some(chunk) = job.next()
+        {
+            chunks.push(chunk);
+        }
+        let calls = chunks.iter().map(|chunk| self.call(job.refresh(chunk)));
+        let answers = join_all(calls).await;
+        for ((shard, mut entities), answer) in chunks.into_iter().zip(answers) {
+            let Answer::Refreshed {
+                looked_at,
+                image_bytes,
+                ..
+            } = answer?
+            else {
+                return Err(CleanError::Confused);
+            };
+            let looked_at = looked_at.min(entities.len());
+            let worked = job.bytes_each.saturating_mul(looked_at as u64);
+            self.spend(worked, image_bytes);
+            entities.drain(..looked_at);
+            let rest = entities.into_iter().rev();
+            job.entities.extend(rest.map(|entity| (shard, entity)));
+        }
+        Ok(())
+    }
+
+    /// What was worked through, or recorded where that is more.
+    fn spend(&mut self, worked: u64, image_bytes: u64) {
+        self.own_bytes = self.own_bytes.saturating_add(image_bytes);
+        self.credit = self.credit.saturating_sub(worked.max(image_bytes));
     }
 
     /// Whether the sealed segments take more than they may: twice what lives and half a segment, or
@@ -162,25 +210,33 @@ impl Cleaner {
         })
     }
 
-    /// Reads the oldest sealed segment.
-    async fn begin(&self) -> Result<Option<Job>, CleanError> {
+    /// Reads the oldest sealed segment; nothing where the machine cannot just now.
+    async fn begin(&mut self) -> Result<Option<Job>, CleanError> {
         let Some(oldest) = self.files.sealed().first().copied() else {
             return Ok(None);
         };
         let files = self.files.clone();
         let read = move || Job::read(&files, oldest.number, oldest.bytes);
         match tokio::task::spawn_blocking(read).await {
-            Ok(job) => job.map(Some),
+            Ok(Err(CleanError::Read(error @ ReadError::Io { .. })))
+                if self.reads_failed < READS_MAX =>
+            {
+                self.reads_failed += 1;
+                tracing::warn!(%error, "a segment cannot be cleaned now; trying again");
+                Ok(None)
+            }
+            Ok(job) => {
+                self.reads_failed = 0;
+                job.map(Some)
+            }
+            Err(ended) if ended.is_panic() => Err(CleanError::Confused),
             // The runtime goes down.
             Err(_ended) => Err(CallError::Stopped.into()),
         }
     }
 
     /// Nothing lives of the segment any more but in younger records: it goes.
-    async fn finish(&mut self) -> Result<(), CleanError> {
-        let Some(job) = self.job.take() else {
-            return Ok(());
-        };
+    async fn finish(&mut self, job: &Job) -> Result<(), CleanError> {
         for (shard, below) in (0..).map(ShardId).zip(&job.below) {
             let mut after = None;
             loop {
@@ -190,9 +246,13 @@ impl Cleaner {
                     which: RefreshWhich::QueuesAfter(after),
                 };
                 let answer = self.call(Call::Refresh(refresh)).await?;
-                let Answer::Refreshed { next, .. } = answer else {
+                let Answer::Refreshed {
+                    next, image_bytes, ..
+                } = answer
+                else {
                     return Err(CleanError::Confused);
                 };
+                self.spend(0, image_bytes);
                 if next.is_none() {
                     break;
                 }
@@ -244,21 +304,22 @@ impl Job {
         })
     }
 
-    /// The next entities to look at, all of one shard, and how many bytes they stand for.
-    fn next(&mut self) -> Option<(Refresh, u64)> {
+    /// The next entities to look at, all of one shard.
+    fn next(&mut self) -> Option<(ShardId, Vec<Entity>)> {
         let (shard, _) = *self.entities.last()?;
-        let alike = self
-            .entities
-            .iter()
-            .rev()
-            .take_while(|(of, _)| *of == shard);
+        let alike = self.entities.iter().rev();
+        let alike = alike.take_while(|(of, _)| *of == shard);
         let count = alike.take(limits::REFRESH_ENTITIES_MAX).count();
         let chunk = self.entities.split_off(self.entities.len() - count);
-        let refresh = Refresh {
-            shard,
+        let entities = chunk.into_iter().rev().map(|(_, entity)| entity);
+        Some((shard, entities.collect()))
+    }
+
+    fn refresh(&self, (shard, entities): &(ShardId, Vec<Entity>)) -> Call {
+        Call::Refresh(Refresh {
+            shard: *shard,
             below: self.below[usize::from(shard.0)],
-            which: RefreshWhich::Entities(chunk.into_iter().map(|(_, entity)| entity).collect()),
-        };
-        Some((refresh, self.bytes_each.saturating_mul(count as u64)))
+            which: RefreshWhich::Entities(entities.clone()),
+        })
     }
 }

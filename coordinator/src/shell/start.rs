@@ -129,6 +129,9 @@ fn recover(config: &Config, dir: &Path, engine: &mut Engine) -> Result<Recovered
         opened => opened?,
     };
     replay(dir, &mut recovered, engine)?;
+    if !engine.has_accepted_loss() && recovered.was_repaired().map_err(unusable)? {
+        recovered.forget_repair().map_err(unusable)?;
+    }
     Ok(recovered)
 }
 
@@ -151,10 +154,18 @@ fn replay(dir: &Path, recovered: &mut Recovered, engine: &mut Engine) -> Result<
         }
         Ok(())
     })?;
-    engine.end_replay().map_err(|problem| StartError::Replay {
-        dir: dir.to_owned(),
-        problem,
-    })?;
+    if let Err(problem) = engine.end_replay() {
+        let unreadable = |cause| StartError::DataDir {
+            dir: dir.to_owned(),
+            cause,
+        };
+        if !recovered.was_repaired().map_err(unreadable)? {
+            let dir = dir.to_owned();
+            return Err(StartError::Replay { dir, problem });
+        }
+        tracing::warn!(%problem, "the journal was repaired: what its missing segments held is lost");
+        engine.accept_loss();
+    }
     if let Some(torn) = recovered.torn() {
         tracing::warn!(
             file = torn.file,

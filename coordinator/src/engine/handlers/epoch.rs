@@ -17,6 +17,9 @@ pub(in crate::engine) fn begin(step: &mut Step<'_>, epoch: u64) {
     let now = step.now();
     step.rebuild_agendas();
     super::journal::open_segment(step);
+    if let Some(below) = step.take_unsaid_cleaning() {
+        super::journal::segments_cleaned(step, below);
+    }
     for shard in step.shard_ids() {
         let epoch = epoch.max(step.ledger(shard).epoch() + 1);
         step.record(shard, Event::EpochStarted { epoch, at: now });

@@ -10,7 +10,6 @@ use crate::engine::command::{Entity, Refresh, RefreshWhich};
 use crate::engine::effect::Answer;
 use crate::engine::event::Event;
 use crate::engine::ids::{QueueName, ShardId};
-use crate::engine::ledger::queue::Queue;
 use crate::engine::limits;
 use crate::engine::step::Step;
 
@@ -22,29 +21,29 @@ pub(super) fn open_segment(step: &mut Step<'_>) {
     }
 }
 
-/// Records entities again that are still there and were last recorded below the place.
+/// Records entities again that are still there and were last recorded below the place: at least one,
+/// and no more than a turn should hold.
 pub(super) fn refresh(step: &mut Step<'_>, refresh: &Refresh) -> Answer {
-    let Refresh {
-        shard,
-        below,
-        which,
-    } = refresh;
-    let (images, next) = match which {
+    let (mut looked_at, mut next) = (0, None);
+    match &refresh.which {
         RefreshWhich::Entities(entities) => {
-            let chunk = entities.iter().take(limits::REFRESH_ENTITIES_MAX);
-            let events = chunk.filter_map(|entity| image_of(step, *shard, *below, *entity));
-            (events.collect::<Vec<_>>(), None)
+            for entity in entities.iter().take(limits::REFRESH_ENTITIES_MAX) {
+                if step.is_full() {
+                    break;
+                }
+                looked_at += 1;
+                if let Some(image) = image_of(step, refresh, *entity) {
+                    step.record(refresh.shard, image);
+                }
+            }
         }
-        RefreshWhich::QueuesAfter(after) => queue_images(step, *shard, *below, after.as_ref()),
-    };
-    let count = images.len();
-    for event in images {
-        step.record(*shard, event);
+        RefreshWhich::QueuesAfter(after) => next = refresh_queues(step, refresh, after.as_ref()),
     }
     let shards = step.shard_ids();
     let live_bytes = shards.map(|shard| step.ledger(shard).image_bytes()).sum();
     Answer::Refreshed {
-        images: count,
+        looked_at,
+        image_bytes: step.recorded_bytes(),
         next,
         live_bytes,
     }
@@ -56,18 +55,21 @@ pub(super) fn segments_cleaned(step: &mut Step<'_>, below: u64) -> Answer {
     Answer::Done
 }
 
-fn image_of(step: &Step<'_>, shard: ShardId, below: u64, entity: Entity) -> Option<Event> {
-    let ledger = step.ledger(shard);
+fn image_of(step: &Step<'_>, refresh: &Refresh, entity: Entity) -> Option<Event> {
+    let ledger = step.ledger(refresh.shard);
     match entity {
         Entity::Task(id) => {
-            let task = ledger.task(id).filter(|task| task.recorded_at < below)?;
+            let task = ledger.task(id);
+            let task = task.filter(|task| task.recorded_at < refresh.below)?;
             let task = Box::new(task.clone());
             Some(Event::TaskImage { task })
         }
         Entity::Transfer { target, number } => {
             let unconfirmed = &ledger.outgoing_to(target)?.unconfirmed;
             let task = unconfirmed.get(&number);
-            let task = task.filter(|task| task.recorded_at < below)?.clone();
+            let task = task
+                .filter(|task| task.recorded_at < refresh.below)?
+                .clone();
             Some(Event::TransferImage {
                 target,
                 number,
@@ -77,26 +79,32 @@ fn image_of(step: &Step<'_>, shard: ShardId, below: u64, entity: Entity) -> Opti
     }
 }
 
-/// Images of queues after a name, and where to go on; looks at a bounded number of them.
-fn queue_images(
-    step: &Step<'_>,
-    shard: ShardId,
-    below: u64,
+/// Records queues after a name again whose record is old or whose totals have moved; says where to
+/// go on. Looks at a bounded number of them.
+fn refresh_queues(
+    step: &mut Step<'_>,
+    refresh: &Refresh,
     after: Option<&QueueName>,
-) -> (Vec<Event>, Option<QueueName>) {
+) -> Option<QueueName> {
     let from = after.map_or(Unbounded, |after| Excluded(after.clone()));
-    let mut queues = step.ledger(shard).queues_from(from);
-    let chunk: Vec<&Queue> = queues.by_ref().take(limits::REFRESH_ENTITIES_MAX).collect();
-    let more = queues.next().is_some();
-    let next = chunk
-        .last()
-        .map(|queue| queue.name.clone())
-        .filter(|_| more);
-    let stale =
-        |queue: &&&Queue| queue.recorded_at < below || queue.recorded_totals != queue.totals;
-    let images = chunk.iter().filter(stale).map(|queue| {
-        let queue = Box::new((*queue).clone());
-        Event::QueueImage { queue }
-    });
-    (images.collect(), next)
+    let queues = step.ledger(refresh.shard).queues_from(from);
+    let mut names = queues.map(|queue| queue.name.clone());
+    let chunk: Vec<QueueName> = names.by_ref().take(limits::REFRESH_ENTITIES_MAX).collect();
+    let more = names.next().is_some();
+    drop(names);
+    let mut last = None;
+    for (index, name) in chunk.iter().enumerate() {
+        if step.is_full() {
+            return chunk.get(index.wrapping_sub(1)).cloned();
+        }
+        let queue = step.ledger(refresh.shard).queue(name);
+        let stale = queue.filter(|queue| {
+            queue.recorded_at < refresh.below || queue.recorded_totals != queue.totals
+        });
+        if let Some(queue) = stale.cloned().map(Box::new) {
+            step.record(refresh.shard, Event::QueueImage { queue });
+        }
+        last = Some(name.clone());
+    }
+    last.filter(|_| more)
 }

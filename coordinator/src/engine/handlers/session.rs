@@ -311,7 +311,7 @@ pub(super) fn wake_due(step: &mut Step<'_>) {
     const LEASES_ENDED_MAX: usize = 1000;
     let now = step.now();
     let mut left = LEASES_ENDED_MAX;
-    while left > 0 && !step.turn_is_full() {
+    while left > 0 && !step.is_full() {
         let Some(id) = step.sessions().due(now) else {
             return;
         };
@@ -408,7 +408,7 @@ fn give_up(step: &mut Step<'_>, id: SessionId, leases_max: usize) -> usize {
     let failure = Failure::new(FailureClass::WorkerLost, &message);
     let count = held.len();
     for task in held {
-        if step.turn_is_full() {
+        if step.is_full() {
             more = true;
             break;
         }

@@ -41,7 +41,7 @@ pub(super) fn handle(step: &mut Step<'_>) {
 fn ring_due(step: &mut Step<'_>) {
     let now = step.now();
     for _ in 0..ALARMS_MAX {
-        if step.turn_is_full() {
+        if step.is_full() {
             return;
         }
         let Some(alarm) = step.clocks_mut().pop_due(now) else {

@@ -39,6 +39,15 @@ pub struct RunRecord {
     pub note: Option<Arc<str>>,
 }
 
+impl RunRecord {
+    /// The texts that are its own.
+    fn texts_bytes(&self) -> usize {
+        let note = self.note.as_ref().map_or(0, |note| note.len());
+        let failure = self.failure.as_ref();
+        note + failure.map_or(0, |f| f.message.len() + f.error_type.len())
+    }
+}
+
 /// A delay as it was computed and as it was drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delay {
@@ -142,14 +151,17 @@ impl History {
     /// What it takes in memory.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.runs()
-            .map(|run| {
-                let failure = run.failure.as_ref();
-                let note = run.note.as_ref().map_or(0, |note| note.len());
-                let failure = failure.map_or(0, |f| f.message.len() + f.error_type.len());
-                size_of::<RunRecord>() + note + failure
-            })
-            .sum()
+        let texts = self.runs().map(RunRecord::texts_bytes);
+        texts.map(|texts| size_of::<RunRecord>() + texts).sum()
+    }
+
+    /// About what it takes in the journal. Bytes.
+    #[must_use]
+    pub fn image_bytes(&self) -> usize {
+        // Numbers, and the names of its worker, rule and policy.
+        const FIXED_BYTES: usize = 56;
+        let texts = self.runs().map(RunRecord::texts_bytes);
+        texts.map(|texts| FIXED_BYTES + texts).sum()
     }
 }
 

@@ -10,10 +10,8 @@ use crate::engine::ids::ShardId;
 use crate::engine::ledger::queue::Queue;
 use crate::engine::ledger::task::Task;
 
-/// What an image of a task takes in the journal besides its texts and payloads. Bytes.
-const TASK_IMAGE_BYTES: u64 = 128;
 /// What an image of a queue takes in the journal, about. Bytes.
-const QUEUE_IMAGE_BYTES: u64 = 192;
+const QUEUE_IMAGE_BYTES: u64 = 160;
 
 impl Ledger {
     /// The shard without its entities.
@@ -35,15 +33,13 @@ impl Ledger {
     /// About what images of all entities would take in the journal. Bytes.
     #[must_use]
     pub fn image_bytes(&self) -> u64 {
-        let tasks = self.tasks.len() as u64;
-        let fixed = tasks * Task::FIXED_BYTES.saturating_sub(TASK_IMAGE_BYTES);
         let unconfirmed = self
             .outgoing
             .values()
             .flat_map(|out| out.unconfirmed.values());
-        let transfers: u64 = unconfirmed.map(|task| task.bytes()).sum();
+        let transfers: u64 = unconfirmed.map(|task| task.image_bytes()).sum();
         let queues = self.queues.len() as u64 * QUEUE_IMAGE_BYTES;
-        self.bytes.saturating_sub(fixed) + transfers + queues
+        self.image_bytes + transfers + queues
     }
 
     /// A log that begins here: the shard goes on from what this says.

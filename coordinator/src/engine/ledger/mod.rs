@@ -37,6 +37,7 @@ pub struct Ledger {
     outgoing: BTreeMap<ShardId, Outgoing>,
     received_through: BTreeMap<ShardId, u64>,
     bytes: u64,
+    image_bytes: u64,
     texts: Texts,
     /// Whether what is replayed may speak of entities whose records were cleaned away.
     partial: bool,
@@ -66,6 +67,7 @@ impl Ledger {
             outgoing: BTreeMap::new(),
             received_through: BTreeMap::new(),
             bytes: 0,
+            image_bytes: 0,
             texts: Texts::default(),
             partial: false,
         }
@@ -266,9 +268,10 @@ impl Ledger {
             .tasks
             .get_mut(&id)
             .expect("an event speaks of a task that exists");
-        let before = task.bytes();
+        let (before, image_before) = (task.bytes(), task.image_bytes());
         task.apply(event);
         self.bytes = self.bytes - before + task.bytes();
+        self.image_bytes = self.image_bytes - image_before + task.image_bytes();
         if let State::Finished(finished) = &task.state {
             self.finished.insert((finished.at, id), ());
         }
@@ -291,6 +294,7 @@ impl Ledger {
     fn insert(&mut self, task: &Task) {
         assert_eq!(task.id.shard(), self.shard, "a task never leaves its shard");
         self.bytes += task.bytes();
+        self.image_bytes += task.image_bytes();
         if let State::Finished(finished) = &task.state {
             self.finished.insert((finished.at, task.id), ());
         }
@@ -309,6 +313,7 @@ impl Ledger {
         };
         self.finished.remove(&(finished.at, id));
         self.bytes -= task.bytes();
+        self.image_bytes -= task.image_bytes();
     }
 
     /// Removes every finished task up to this place.

@@ -78,4 +78,16 @@ impl Queue {
             recorded_totals: Totals::default(),
         }
     }
+
+    /// About what an image of it takes in the journal. Bytes.
+    #[must_use]
+    pub fn image_bytes(&self) -> u64 {
+        const FIXED_BYTES: usize = 64;
+        let policy = match &self.settings.policy {
+            Some(PolicyRef::Named(policy) | PolicyRef::Inline(policy)) => policy.bytes(),
+            None => 0,
+        };
+        let reason = self.paused.as_ref().map_or(0, |pause| pause.reason.len());
+        (FIXED_BYTES + self.name.as_str().len() + policy + reason) as u64
+    }
 }

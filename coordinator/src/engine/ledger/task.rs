@@ -367,6 +367,31 @@ impl Task {
         Self::FIXED_BYTES + (payload + side + result + extra) as u64
     }
 
+    /// About what an image of it takes in the journal: its texts and payloads, and a little for the
+    /// rest. Bytes.
+    #[must_use]
+    pub fn image_bytes(&self) -> u64 {
+        const FIXED_BYTES: usize = 72;
+        const LEASE_BYTES: usize = 72;
+        let policy = match self.policy() {
+            Some(PolicyRef::Named(policy) | PolicyRef::Inline(policy)) => policy.bytes(),
+            None => 0,
+        };
+        let content_type = self.payload.content_type.as_ref();
+        let texts = self.queue.as_str().len() + self.kind.len();
+        let texts = texts + content_type.map_or(0, |text| text.len());
+        let state = match &self.state {
+            State::Finished(finished) => {
+                finished.label.as_ref().map_or(0, |label| label.len())
+                    + finished.result.as_ref().map_or(0, |p| p.data.len())
+            }
+            State::Leased(_) => LEASE_BYTES,
+            State::Pending { .. } | State::Dead { .. } => 0,
+        };
+        let side = self.side.as_deref().map_or(0, Side::image_bytes);
+        (FIXED_BYTES + texts + self.payload.data.len() + policy + state + side) as u64
+    }
+
     /// What was said for it alone, made where nothing was; something is said then.
     pub(super) fn own_mut(&mut self) -> &mut Own {
         self.own.get_or_insert_default()
@@ -380,17 +405,22 @@ impl Task {
 
 impl Side {
     fn bytes(&self) -> usize {
-        let labels: usize = self
-            .labels
-            .iter()
-            .map(|(k, v)| k.len() + v.len() + 64)
-            .sum();
+        let labels = self.labels.len() * 64;
+        size_of::<Self>() + labels + self.texts_bytes() + self.history.bytes()
+    }
+
+    fn image_bytes(&self) -> usize {
+        self.texts_bytes() + self.history.image_bytes()
+    }
+
+    fn texts_bytes(&self) -> usize {
+        let labels = self.labels.iter().map(|(k, v)| k.len() + v.len());
         let failure = self.last_failure.as_ref().map_or(0, |f| {
             let ancestors: usize = f.ancestors.iter().map(|a| a.len() + 16).sum();
             f.message.len() + f.stack.len() + f.error_type.len() + ancestors
         });
         let checkpoint = self.checkpoint.as_ref().map_or(0, |c| c.data.len());
-        size_of::<Self>() + labels + failure + checkpoint + self.history.bytes()
+        labels.sum::<usize>() + failure + checkpoint
     }
 }
 

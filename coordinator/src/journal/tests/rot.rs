@@ -213,8 +213,8 @@ fn damage_says_which_file_which_byte_and_what_would_be_lost() {
         format!("{place}: {damage}"),
         format!(
             "simulated disk: {name} is damaged at byte {}: the frame's checksum does not match; at \
-             least {} frames with {} records (lsn {lsn} to 201) would be lost, {after} later \
-             segments among them; restore the files from a backup, or accept the loss with \
+             least {} frames with {} records (lsn {lsn} to 201) would be lost, later \
+             segments ({after}) among them; restore the files from a backup, or accept the loss with \
              `redrive journal repair DIR --accept-loss`",
             frames[5].offset,
             202 - lsn,
