@@ -93,7 +93,8 @@ fn latencies_retries_timers_and_memory_have_their_figures() {
     let words = "sync latency retries timers memory --tasks 200 --duration 200ms -o json";
     let report = report(&bench(&words.split(' ').collect::<Vec<_>>()));
     let of = |phase, value| rows(&report, phase, value);
-    assert_eq!(of("sync", "p99_us"), names(&["zeroed", "growing"]));
+    let syncs = names(&["zeroed", "growing", "append_1", "append_256"]);
+    assert_eq!(of("sync", "rate_per_second"), syncs);
     let stations = names(&["sent", "accepted", "started", "recorded"]);
     assert_eq!(of("latency", "p99_9_us"), stations);
     assert_eq!(of("retries", "rate_per_second"), names(&["runs"]));
