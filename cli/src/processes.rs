@@ -8,6 +8,7 @@ use std::{
     collections::VecDeque,
     fs,
     net::{Ipv4Addr, SocketAddr},
+    ops::RangeInclusive,
     path::Path,
     process::Stdio,
     sync::{
@@ -36,9 +37,11 @@ const READY_MAX: Duration = Duration::from_secs(15);
 /// The first port that is taken for child processes.
 const PORT_MIN: u16 = 10_000;
 /// Ports to choose from, at the least.
-const PORTS_MIN: u16 = 1_000;
-/// Where clients' ports begin on a machine that does not say.
-const CLIENT_PORTS_FROM: u16 = 32_768;
+const PORTS_MIN: usize = 1_000;
+/// The first and the last port that a machine gives to clients that does not say.
+const CLIENT_PORTS: (u16, u16) = (32_768, 60_999);
+/// Where it says.
+const CLIENT_PORTS_FILE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 /// How often it is looked at until then.
 const READY_POLL: Duration = Duration::from_millis(50);
 
@@ -144,34 +147,49 @@ async fn keep_lines(pipe: impl AsyncRead + Unpin, lines: Arc<Mutex<VecDeque<Stri
 }
 
 /// A port of this machine that was free a moment ago, and that stays free while nobody listens
-/// there: it is none of those that the machine gives to clients, which might take it, or even
-/// connect to themselves, while its owner is started again.
+/// there: it is one of the [`quiet_ports`], so that no client takes it, or even connects to itself
+/// there, while its owner is started again. Where the machine leaves no such port, it is any that
+/// was free a moment ago.
+///
+/// Tests have the same in `tests/src/process.rs`, which this binary does not depend on.
 ///
 /// # Errors
 /// Where the operating system has none.
 pub(crate) async fn quiet_address() -> anyhow::Result<SocketAddr> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
-    let clients_from = range
-        .split_whitespace()
-        .next()
-        .and_then(|from| from.parse().ok());
-    let until = clients_from
-        .unwrap_or(CLIENT_PORTS_FROM)
-        .max(PORT_MIN.saturating_add(PORTS_MIN));
-    let width = u32::from(until.saturating_sub(PORT_MIN));
-    // Processes that run side by side begin at different places.
-    let begin = std::process::id().wrapping_mul(61);
-    for _ in 0..width {
-        let next = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed).into());
-        let offset = next.checked_rem(width).unwrap_or(0);
-        let port = PORT_MIN.saturating_add(u16::try_from(offset)?);
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        if TcpListener::bind(address).await.is_ok() {
-            return Ok(address);
+    let range = fs::read_to_string(CLIENT_PORTS_FILE);
+    if let Some(ports) = quiet_ports(&range.unwrap_or_default()) {
+        // Processes that run side by side begin at different places.
+        let begin = std::process::id().wrapping_mul(61);
+        for _ in ports.clone() {
+            let next = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed).into());
+            let offset = usize::try_from(next)?.checked_rem(ports.len());
+            let Some(port) = offset.and_then(|offset| ports.clone().nth(offset)) else {
+                break;
+            };
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            if TcpListener::bind(address).await.is_ok() {
+                return Ok(address);
+            }
         }
     }
-    bail!("no free port between {PORT_MIN} and {until}")
+    let any = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+    let any = any.context("no port of this machine is free")?;
+    Ok(any.local_addr()?)
+}
+
+/// Ports that the machine gives to no client, where `range` says which it gives them: those below it
+/// from 10,000 up, or else those above it; `None` where neither are a thousand.
+///
+/// The same as in `tests/src/process.rs`; a test below compares the two.
+fn quiet_ports(range: &str) -> Option<RangeInclusive<u16>> {
+    let mut ends = range.split_whitespace().map_while(|end| end.parse().ok());
+    let (first, last) = ends.next().zip(ends.next()).unwrap_or(CLIENT_PORTS);
+    let below = PORT_MIN..=first.saturating_sub(1);
+    let above = last.saturating_add(1).max(PORT_MIN)..=u16::MAX;
+    [below, above]
+        .into_iter()
+        .find(|ports| ports.len() >= PORTS_MIN)
 }
 
 /// Waits until `GET /readyz` at this address answers 200.
@@ -271,9 +289,37 @@ mod tests {
             quiet_address().await.unwrap(),
             quiet_address().await.unwrap(),
         );
+        let range = fs::read_to_string(CLIENT_PORTS_FILE).unwrap_or_default();
+        // Where the machine leaves no such port, any will do.
+        let Some(ports) = quiet_ports(&range) else {
+            return;
+        };
         assert_ne!(one, two);
-        let given = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        assert!(two.port() < given.local_addr().unwrap().port());
+        assert!(
+            ports.contains(&one.port()) && ports.contains(&two.port()),
+            "{one} and {two} are not in {ports:?}"
+        );
+    }
+
+    #[test]
+    fn quiet_ports_lie_below_those_of_clients_or_else_above() {
+        for (range, ports) in [
+            ("32768\t60999\n", Some(10_000..=32_767)),
+            ("", Some(10_000..=32_767)),
+            ("no range", Some(10_000..=32_767)),
+            ("11000 65535", Some(10_000..=10_999)),
+            ("10999 65535", None),
+            ("1024 60999", Some(61_000..=65_535)),
+            ("1024 5000", Some(10_000..=65_535)),
+            ("1024 64535", Some(64_536..=65_535)),
+            ("1024 64536", None),
+            ("1024 65535", None),
+            ("0 65535", None),
+        ] {
+            assert_eq!(quiet_ports(range), ports, "{range}");
+            // The copy that tests use.
+            assert_eq!(redrive_tests::process::quiet_ports(range), ports, "{range}");
+        }
     }
 
     #[tokio::test]

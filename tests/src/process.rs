@@ -4,9 +4,11 @@
 //! that sends a signal. Invariants: the addresses stay the same over restarts; dropping it kills it;
 //! a directory of a test that failed stays, and its path is told.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::RangeInclusive;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -19,10 +21,12 @@ use crate::wait::eventually;
 
 /// Lines of the log that are told where something failed.
 const LOG_LINES_TOLD: usize = 20;
-/// Ports from here up to what the machine gives to clients.
+/// The first port that is taken for coordinators.
 const PORT_MIN: u16 = 10_000;
-/// Where clients' ports begin on a machine that does not say.
-const CLIENT_PORTS_FROM: u16 = 32_768;
+/// Ports to choose from, at the least.
+const PORTS_MIN: usize = 1_000;
+/// The first and the last port that a machine gives to clients that does not say.
+const CLIENT_PORTS: (u16, u16) = (32_768, 60_999);
 
 /// A directory that is removed with this value, unless its test failed.
 #[derive(Debug)]
@@ -145,6 +149,7 @@ impl Setup {
         let log = File::options().create(true).append(true).open(&self.log);
         let child = command
             .env_clear()
+            .envs(search_path())
             .args(["coordinator", "--listen", &self.address.to_string()])
             .args(["--http-listen", &self.http.to_string(), "--data-dir"])
             .arg(&self.data_dir)
@@ -234,29 +239,49 @@ async fn answers_ready(address: SocketAddr) -> bool {
     matches!(asked.await, Ok(status) if status.ends_with(b" 200"))
 }
 
+/// All that a coordinator, or what it runs under, is given of the environment: where programs are.
+#[must_use]
+pub fn search_path() -> Option<(&'static str, OsString)> {
+    std::env::var_os("PATH").map(|path| ("PATH", path))
+}
+
 /// A free address that nobody takes by chance while its coordinator is down: a client's port that
-/// the machine chooses never is one of these, so no client ever connects to itself there.
+/// the machine chooses is none of the [`quiet_ports`], so no client ever connects to itself there.
+/// Where the machine leaves no such port, it is any that was free a moment ago.
+///
+/// The binary has the same in `cli/src/processes.rs`, because it does not depend on its tests.
 #[must_use]
 pub fn quiet_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
-    let range = range.unwrap_or_default();
-    let first = range
-        .split_whitespace()
-        .next()
-        .and_then(|first| first.parse().ok());
-    let until = first
-        .filter(|first| *first > PORT_MIN + 1000)
-        .unwrap_or(CLIENT_PORTS_FROM);
-    let width = u32::from(until - PORT_MIN);
-    // Processes that test side by side begin at different places.
-    let begin = std::process::id().wrapping_mul(61) % width;
-    loop {
-        let next = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
-        let port = u32::from(PORT_MIN) + (begin + next) % width;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(port).unwrap()));
-        if TcpListener::bind(address).is_ok() {
-            return address;
+    if let Some(ports) = quiet_ports(&range.unwrap_or_default()) {
+        // Processes that test side by side begin at different places.
+        let begin = std::process::id().wrapping_mul(61);
+        for _ in ports.clone() {
+            let next = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed).into());
+            let offset = usize::try_from(next).unwrap() % ports.len();
+            let port = ports.clone().nth(offset).unwrap();
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            if TcpListener::bind(address).is_ok() {
+                return address;
+            }
         }
     }
+    let any = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    any.local_addr().unwrap()
+}
+
+/// Ports that the machine gives to no client, where `range` says which it gives them: those below it
+/// from 10,000 up, or else those above it; `None` where neither are a thousand.
+///
+/// A test of the binary's own copy, in `cli/src/processes.rs`, compares the two.
+#[must_use]
+pub fn quiet_ports(range: &str) -> Option<RangeInclusive<u16>> {
+    let mut ends = range.split_whitespace().map_while(|end| end.parse().ok());
+    let (first, last) = ends.next().zip(ends.next()).unwrap_or(CLIENT_PORTS);
+    let below = PORT_MIN..=first.saturating_sub(1);
+    let above = last.saturating_add(1).max(PORT_MIN)..=u16::MAX;
+    [below, above]
+        .into_iter()
+        .find(|ports| ports.len() >= PORTS_MIN)
 }

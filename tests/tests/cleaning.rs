@@ -79,7 +79,7 @@ async fn a_task_delayed_for_a_year_pins_nothing_and_is_there_after_a_restart() {
     })
     .await;
     // At most a thousand finished tasks live; the bound is twice that, and half a segment before
-    // cleaning begins, and the active one (rule 22).
+    // cleaning begins, and the active one (docs/durability.md, "Its size").
     let live_bytes = 1100 * (PAYLOAD_BYTES as u64 + 400);
     eventually("the journal is within its bound", async || {
         let bytes = segment_bytes(folder.path());

@@ -3,8 +3,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use bytes::Bytes;
-use clap::ValueEnum;
 use redrive_client::{Address, v1};
+use redrive_coordinator::journal::Durability;
 
 use super::{meter::Timeline, phase::Phase};
 
@@ -13,28 +13,6 @@ const MEMORY_LIMIT_MIN: u64 = 1024 * 1024 * 1024;
 /// What the coordinator accounts for a waiting task, beside its payload, with room to spare: see
 /// the phase `memory`.
 const TASK_BYTES: u64 = 768;
-
-/// When an acknowledged task is safe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Durability {
-    /// Synced to disk before the answer
-    Always,
-    /// Written before the answer, synced soon after
-    Interval,
-    /// Gone when the process ends
-    Memory,
-}
-
-impl Durability {
-    /// Its name as the coordinator's flag takes it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Always => "always",
-            Self::Interval => "interval",
-            Self::Memory => "memory",
-        }
-    }
-}
 
 /// What a bench is run with.
 #[derive(Debug, Clone)]
@@ -47,7 +25,8 @@ pub(crate) struct Settings {
     pub(crate) namespace: String,
     /// Under which everything that is written to disk goes, into directories of the bench's own.
     pub(crate) data_dir: PathBuf,
-    /// What the own coordinator promises; `None` where this build's coordinator has no such choice.
+    /// What the own coordinator promises; `None` where a running coordinator is measured, which has
+    /// its own.
     pub(crate) durability: Option<Durability>,
     /// The payload of every task.
     pub(crate) payload: Bytes,

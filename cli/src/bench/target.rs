@@ -6,13 +6,11 @@ use std::{env, path::Path, time::Duration};
 
 use anyhow::{Context as _, bail};
 use redrive_client::{Address, Client, connect, v1};
+use redrive_coordinator::journal::Durability;
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
-use super::{
-    proc,
-    settings::{Durability, Settings},
-};
+use super::{proc, settings::Settings};
 use crate::{
     clock,
     processes::{self, Process},

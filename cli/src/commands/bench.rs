@@ -7,6 +7,7 @@ use std::{env, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration
 use bytes::Bytes;
 use clap::Args;
 use redrive_client::{connect, limits::PAYLOAD_BYTES_MAX};
+use redrive_coordinator::journal::Durability;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
         meter::Timeline,
         phase::{self, Phase},
         report,
-        settings::{Durability, Settings},
+        settings::Settings,
         target,
     },
     clock,
@@ -120,7 +121,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// What the own coordinator promises of an accepted task [default: always]
-    #[arg(long, value_enum, value_name = "WHEN")]
+    #[arg(long, value_name = "LEVEL", value_parser = values::durability())]
     durability: Option<Durability>,
     /// Be the bare server of the baseline there; the bench starts it itself
     #[arg(long, value_name = "IP:PORT", hide = true)]

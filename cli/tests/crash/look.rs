@@ -13,7 +13,7 @@ use redrive_tests::{
 
 /// Tasks read at once.
 const READS_AT_ONCE: usize = 32;
-/// How long the last task may take: a lease whose answer was lost is a lease of 30 s after a restart.
+/// How long the last task may take on a busy machine.
 const DRAIN_MAX: Duration = Duration::from_secs(90);
 /// How long a call may take on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(20);

@@ -2,8 +2,9 @@
 //! started on what it left behind, and at the end everything that it had acknowledged is there.
 //!
 //! Owns the course; `load` is who works with it meanwhile, `look` what is read at the end, and
-//! `redrive_tests::history::check` the judge. Moments are conditions, never times: a kill comes when
-//! so many more things have been seen, drawn from a seed that a failure tells.
+//! `redrive_tests::history::check` the judge. Moments are conditions (so many more things were
+//! seen), drawn from a seed that a failure tells, but for kills during a start, which come after a
+//! time drawn from the same seed: a start tells nobody how far it is.
 
 #![expect(
     clippy::unwrap_used,

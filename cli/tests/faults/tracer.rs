@@ -10,7 +10,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use redrive_tests::process::{Coordinator, Folder, Setup};
+use redrive_tests::process::{Coordinator, Folder, Setup, search_path};
+
+/// A rename, by the names that it has: not every architecture has all of them.
+pub(crate) const RENAME: &str = "?rename,?renameat,?renameat2";
 
 /// A call that fails.
 #[derive(Clone, Copy, Debug)]
@@ -44,17 +47,33 @@ impl Fault {
 #[derive(Debug)]
 pub(crate) struct Traced(PathBuf);
 
-/// Why nobody can be traced here, where nobody can.
-pub(crate) fn possible() -> Result<(), String> {
-    let tried = Command::new("strace")
-        .args([
-            "-qq",
-            "-e",
-            "trace=fsync",
-            "-e",
-            "inject=fsync:error=EIO",
-            "true",
-        ])
+/// The words that run a program so that its call fails, and write down what was seen.
+fn words(fault: &Fault, log: &Path) -> [String; 10] {
+    let Fault { call, error, when } = fault;
+    [
+        "strace".to_owned(),
+        "-f".to_owned(),
+        "-qq".to_owned(),
+        "--seccomp-bpf".to_owned(),
+        "--absolute-timestamps=format:unix,precision:us".to_owned(),
+        "--signal=none".to_owned(),
+        "--decode-fds=path".to_owned(),
+        format!("--output={}", log.display()),
+        format!("--trace={call}"),
+        format!("--inject={call}:error={error}:when={when}"),
+    ]
+}
+
+/// Why nobody can be traced here, where nobody can: tried with the words of the tests and their
+/// environment, because an older strace may not know one of them.
+pub(crate) fn possible(fault: &Fault) -> Result<(), String> {
+    let folder = Folder::new(env!("CARGO_TARGET_TMPDIR"), "probe");
+    let [strace, flags @ ..] = words(fault, &folder.path().join("calls"));
+    let tried = Command::new(strace)
+        .args(flags)
+        .arg("true")
+        .env_clear()
+        .envs(search_path())
         .output();
     match tried {
         Err(error) => Err(format!("strace cannot be run: {error}")),
@@ -70,22 +89,8 @@ impl Traced {
     /// Starts a coordinator whose call will fail. It may never be ready.
     pub(crate) fn start(setup: &Setup, folder: &Folder, fault: &Fault) -> (Self, Coordinator) {
         let log = folder.path().join("calls");
-        let words = [
-            "strace".to_owned(),
-            "-f".to_owned(),
-            "-qq".to_owned(),
-            "--seccomp-bpf".to_owned(),
-            "--absolute-timestamps=format:unix,precision:us".to_owned(),
-            "--signal=none".to_owned(),
-            "--decode-fds=path".to_owned(),
-            format!("--output={}", log.display()),
-            format!("--trace={}", fault.call),
-            format!(
-                "--inject={}:error={}:when={}",
-                fault.call, fault.error, fault.when
-            ),
-        ];
-        (Self(log), setup.clone().under(&words).spawn())
+        let setup = setup.clone().under(&words(fault, &log));
+        (Self(log), setup.spawn())
     }
 
     /// When the call failed that it cannot survive, where one did: the first one, or the last one

@@ -10,6 +10,7 @@ use std::{
         Arc,
         mpsc::{Receiver, SyncSender, sync_channel},
     },
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -20,7 +21,7 @@ use redrive_coordinator::journal::{
 use crate::bench::{
     check,
     figure::{Figure, Latencies, Metric, float},
-    meter::Timeline,
+    meter::{Timeline, nanoseconds},
 };
 
 /// Bytes of one record: an enqueued task with a payload of 100 bytes is as large.
@@ -31,6 +32,8 @@ const SPARES_READY: u64 = 2;
 const RECORDS_PER_FRAME: usize = 256;
 /// Frames that may be appended and not released where they are pipelined.
 const FRAMES_IN_FLIGHT: usize = 64;
+/// Frames that are appended pipelined at most: 170 MB.
+const FRAMES_MAX: u64 = 4_000;
 
 /// Records that are bytes already.
 struct AsIs;
@@ -55,8 +58,13 @@ impl Sink<()> for Told {
     }
 }
 
-/// Appends `count` records one by one, and more of them pipelined.
-pub(super) fn measure(dir: &Path, count: u64, timeline: Timeline) -> anyhow::Result<Vec<Figure>> {
+/// Appends `wanted` records one by one, and then as many frames pipelined, but at most 4,000; each
+/// for `span_max` at most. The figures count what was done.
+pub(super) fn measure(
+    dir: &Path,
+    (wanted, span_max): (u64, Duration),
+    timeline: Timeline,
+) -> anyhow::Result<Vec<Figure>> {
     let (tell, told) = sync_channel(FRAMES_IN_FLIGHT + 1);
     let storage = Arc::new(DirStorage::create(&dir.join("journal"))?);
     let recovered = journal::open(storage, Options::new(timeline.ns(), 1))?;
@@ -72,36 +80,53 @@ pub(super) fn measure(dir: &Path, count: u64, timeline: Timeline) -> anyhow::Res
         released(&told)?;
     }
 
-    let mut spans = Latencies::new()?;
-    let began = timeline.ns();
-    for _ in 0..count {
-        let before = timeline.ns();
-        append(&mut journal, vec![record.clone()], false)?;
-        released(&told)?;
-        spans.record(timeline.ns().saturating_sub(before));
-    }
-    let took = timeline.ns().saturating_sub(began).max(1);
-    let one = Figure::new("append_1", "journal, one record in flight", count)
-        .with(Metric::Rate, float(count) * 1e9 / float(took))
-        .with_latencies(&spans, &[Metric::P50, Metric::P99, Metric::Max]);
-
-    let many = pipelined(&mut journal, &told, (&record, count), timeline)?;
+    let one = one_by_one(&mut journal, &told, (&record, wanted, span_max), timeline)?;
+    let frames = wanted.min(FRAMES_MAX);
+    let many = pipelined(&mut journal, &told, (&record, frames, span_max), timeline)?;
     journal.close()?;
     Ok(vec![one, many])
+}
+
+fn one_by_one(
+    journal: &mut LocalJournal<Arc<[u8]>, ()>,
+    told: &Receiver<Result<(), JournalError>>,
+    (record, wanted, span_max): (&Arc<[u8]>, u64, Duration),
+    timeline: Timeline,
+) -> anyhow::Result<Figure> {
+    let mut spans = Latencies::new()?;
+    let began = timeline.ns();
+    let until = began.saturating_add(nanoseconds(span_max));
+    let (mut count, mut now) = (0, began);
+    while count < wanted && now < until {
+        let before = timeline.ns();
+        append(journal, vec![record.clone()], false)?;
+        released(told)?;
+        now = timeline.ns();
+        spans.record(now.saturating_sub(before));
+        count += 1;
+    }
+    let took = now.saturating_sub(began).max(1);
+    Ok(
+        Figure::new("append_1", "journal, one record in flight", count)
+            .with(Metric::Rate, float(count) * 1e9 / float(took))
+            .with_latencies(&spans, &[Metric::P50, Metric::P99, Metric::Max]),
+    )
 }
 
 fn pipelined(
     journal: &mut LocalJournal<Arc<[u8]>, ()>,
     told: &Receiver<Result<(), JournalError>>,
-    (record, frames): (&Arc<[u8]>, u64),
+    (record, wanted, span_max): (&Arc<[u8]>, u64, Duration),
     timeline: Timeline,
 ) -> anyhow::Result<Figure> {
     let began = timeline.ns();
-    let mut in_flight = 0;
-    for _ in 0..frames {
+    let until = began.saturating_add(nanoseconds(span_max));
+    let (mut frames, mut in_flight) = (0_u64, 0);
+    while frames < wanted && timeline.ns() < until {
         // A bench has no engine to ask: a journal that wants another segment gets it.
         let opens = journal.asks().opener;
         append(journal, vec![record.clone(); RECORDS_PER_FRAME], opens)?;
+        frames += 1;
         in_flight += 1;
         if in_flight == FRAMES_IN_FLIGHT {
             released(told)?;

@@ -172,7 +172,7 @@ async fn counts(target: &Target, queues: &[String]) -> anyhow::Result<v1::QueueC
     Ok(sum)
 }
 
-/// The first and the last moment of what workers did: began, and recorded.
+/// When the last of them was started; 0 where there is none.
 fn last_started(done: &[Done]) -> u64 {
     done.iter().map(|done| done.started).max().unwrap_or(0)
 }

@@ -24,7 +24,8 @@ use crate::bench::{
 const PAGE_BYTES: usize = 4 * 1024;
 /// Pages of the zero-filled file; it is written from its beginning again at its end.
 const ZEROED_PAGES: u64 = 4_096;
-/// How long each kind of file is written at most: a slow disk must not take all day.
+/// How long each of them is written at most: a slow disk must not take all day, nor a fast one be
+/// filled.
 const SPAN_MAX: Duration = Duration::from_secs(5);
 
 /// How the file comes to its blocks.
@@ -53,7 +54,7 @@ fn both(dir: &Path, syncs: u64, timeline: Timeline) -> anyhow::Result<Vec<Figure
         figure(&zeroed, "zeroed", "4 KiB, zero-filled file")?,
         figure(&growing, "growing", "4 KiB, growing file")?,
     ];
-    figures.extend(append::measure(dir, syncs, timeline)?);
+    figures.extend(append::measure(dir, (syncs, SPAN_MAX), timeline)?);
     Ok(figures)
 }
 

@@ -84,7 +84,7 @@ impl UnaryWorker {
         };
         let acks = answer.into_inner().acks;
         assert_eq!(acks.len(), self.unreported.len(), "one for each report");
-        for (held, ack) in self.unreported.drain(..).zip(&acks) {
+        for (mut held, ack) in self.unreported.drain(..).zip(&acks) {
             assert_eq!(held.token, ack.lease_token, "in the order of the reports");
             held.answered(&self.context, ack);
         }

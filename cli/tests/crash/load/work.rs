@@ -24,6 +24,8 @@ pub(super) struct Held {
     pub(super) run: u32,
     /// What was chosen; `None` while it runs.
     pub(super) report: Option<(Says, pb::Report)>,
+    /// Whether it was counted as completed.
+    counted: bool,
 }
 
 impl Held {
@@ -45,6 +47,7 @@ impl Held {
             task_id: delivery.task_id,
             run: delivery.run,
             report: None,
+            counted: false,
         }
     }
 
@@ -91,8 +94,8 @@ impl Held {
     }
 
     /// Takes down what became of the report; true where it can be forgotten.
-    pub(super) fn answered(&self, context: &Context, ack: &pb::ReportAck) -> bool {
-        let Some((says, _)) = &self.report else {
+    pub(super) fn answered(&mut self, context: &Context, ack: &pb::ReportAck) -> bool {
+        let Some((says, _)) = self.report else {
             return true;
         };
         let answer = match ack.status() {
@@ -104,10 +107,13 @@ impl Held {
             pb::ReportStatus::Unspecified => panic!("never answered: {ack:?}"),
         };
         assert_ne!(answer, Answer::Invalid, "{ack:?}");
-        if answer == Answer::Recorded && *says == Says::Complete {
+        // Where the first answer was lost, the next one calls it a duplicate.
+        let kept = matches!(answer, Answer::Recorded | Answer::Duplicate);
+        if kept && says == Says::Complete && !self.counted {
+            self.counted = true;
             context.completed();
         }
-        let report = self.reported(*says);
+        let report = self.reported(says);
         context.history.note(Fact::ReportEnded { report, answer });
         true
     }

@@ -160,7 +160,8 @@ fn reports(found: &Found, task: &Task<'_>, wrong: &mut Wrong) {
     }
     for (run, ended) in told {
         let Some(says) = ended else { continue };
-        // A lease that never arrived is given back by the coordinator itself (rule 5).
+        // A lease that never arrived is given back by the coordinator itself (docs/durability.md,
+        // "What a restart does").
         let arrived = || task.deliveries.iter().any(|(_, one)| one.run == run);
         if says == Says::Release && !arrived() {
             continue;
