@@ -175,11 +175,19 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 
     let (settings, metrics) = (config.clone(), Arc::clone(&telemetry));
     let started = tokio::task::spawn_blocking(move || shell::start::start(&settings, metrics));
+    let started = started.await.unwrap_or(Err(StartError::Panicked));
     let Started {
         thread,
         inbox,
         files,
-    } = started.await.map_err(|_ended| StartError::Panicked)??;
+    } = match started {
+        Ok(started) => started,
+        Err(error) => {
+            // Its address is free again when the caller hears of it.
+            others.shutdown().await;
+            return Err(error);
+        }
+    };
 
     let mut server = JoinSet::new();
     let facts = inbox.facts().clone();

@@ -249,3 +249,24 @@ fn a_segment_that_cannot_be_had_is_the_end_of_the_journal() {
     drop(journal);
     assert_eq!(replay(&storage, ALWAYS).unwrap().1.last, number - 1);
 }
+
+#[test]
+fn at_interval_a_segment_goes_only_when_what_replaced_it_is_synced() {
+    let storage = SimulatedStorage::new();
+    let sync_every = std::time::Duration::from_secs(10);
+    let interval = options(Syncing::Interval { sync_every });
+    let (mut journal, _, _) = start(&storage, interval);
+    let mut number = 0;
+    while journal.files().sealed().is_empty() {
+        number += 1;
+        append(&mut journal, number..=number).unwrap();
+    }
+    append(&mut journal, number + 1..=number + 1).unwrap();
+    let written = journal.durable_lsn();
+    journal.files().delete_below(2).unwrap();
+    assert!(
+        journal.durable_lsn() > written,
+        "what was written is synced"
+    );
+    assert!(journal.files().sealed().is_empty());
+}

@@ -199,7 +199,7 @@ fn a_large_log_streams_through_the_thread_that_reads_ahead() {
         }
         Ok(())
     });
-    assert!(matches!(stopped, Err(OpenError::Corrupt { .. })));
+    assert!(matches!(stopped, Err(OpenError::Refused { .. })));
     drop(recovered);
     storage.rot(&format::segment_name(3), 50_000, 1);
     let refused = replay(&storage, roomy).unwrap_err();

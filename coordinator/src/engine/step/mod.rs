@@ -4,6 +4,8 @@
 //! ledgers, and change them only through [`Step::record`] (I1). What a step emits is pushed by
 //! value into the turn, so nothing can be told before it is recorded.
 
+mod replay;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -16,8 +18,8 @@ use super::clocks::Clocks;
 use super::effect::{Answer, CancelReason, Effect, ToWorker};
 use super::event::{Event, Recorded};
 use super::ids::{LeaseToken, LinkId, QueueName, RequestId, SessionId, ShardId, TaskId, Timestamp};
+use super::ledger::Ledger;
 use super::ledger::task::Task;
-use super::ledger::{Ledger, ReplayError};
 use super::limits;
 use super::notice;
 use super::rejection::Rejection;
@@ -103,56 +105,6 @@ impl Core {
 
     pub(super) fn shards(&self) -> &[Shard] {
         &self.shards
-    }
-
-    /// The log to be replayed begins with this segment.
-    pub(super) fn begin_replay(&mut self, first_segment: u64) {
-        self.replayed_from = first_segment;
-        self.replay_partial(first_segment > 1);
-    }
-
-    pub(super) fn replay(&mut self, recorded: &Recorded) -> Result<(), ReplayError> {
-        let Recorded { shard, seq, event } = recorded;
-        let (shard, seq, shards) = (*shard, *seq, self.shards.len());
-        let Some(owner) = self.shards.get_mut(usize::from(shard.0)) else {
-            return Err(ReplayError::NoSuchShard { shard, seq, shards });
-        };
-        let replayed = owner.replay(seq, event);
-        replayed.map_err(|problem| ReplayError::Event {
-            shard,
-            seq,
-            problem,
-        })?;
-        if matches!(event, Event::SegmentsCleaned { below } if *below >= self.replayed_from) {
-            self.replay_partial(false);
-        }
-        Ok(())
-    }
-
-    /// All was replayed.
-    pub(super) const fn end_replay(&self) -> Result<(), ReplayError> {
-        if self.partial {
-            let first_segment = self.replayed_from;
-            return Err(ReplayError::NotWhole { first_segment });
-        }
-        Ok(())
-    }
-
-    pub(super) const fn has_accepted_loss(&self) -> bool {
-        self.unsaid_cleaning.is_some()
-    }
-
-    /// What is missing at the beginning of the log is lost, and that was accepted.
-    pub(super) fn accept_loss(&mut self) {
-        self.unsaid_cleaning = Some(self.replayed_from);
-        self.replay_partial(false);
-    }
-
-    fn replay_partial(&mut self, partial: bool) {
-        self.partial = partial;
-        for shard in &mut self.shards {
-            shard.replay_partial(partial);
-        }
     }
 
     pub(super) const fn sessions(&self) -> &Sessions {
