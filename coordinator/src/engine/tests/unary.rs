@@ -4,6 +4,7 @@ use super::world::{World, complete};
 use crate::engine::command::{Call, Command};
 use crate::engine::effect::{Answer, Extension, ReportStatus};
 use crate::engine::ids::LeaseToken;
+use crate::engine::limits;
 
 fn extend(world: &mut World, tokens: Vec<Option<LeaseToken>>) -> Vec<Extension> {
     let Ok(Answer::Extended(extensions)) = world.call(Call::ExtendLeases {
@@ -169,4 +170,16 @@ fn the_latest_fence_is_known_after_its_lease_is_over() {
     let report = world.report_of(("t1", 1), complete());
     world.call(Call::ReportTasks(vec![report])).unwrap();
     assert_eq!(world.view("t1").task.fence, fence);
+}
+
+#[test]
+fn what_is_due_does_not_wait_for_those_who_fill_the_turn() {
+    let mut world = World::new();
+    world.enqueue("t1", "mail");
+    let request = world.lease("cron", "mail", 1, 0);
+    world.leased(request);
+    world.quiet();
+    world.now = world.now.plus_ms(30_000);
+    world.give_into_a_turn_of(100 * limits::TURN_BYTES_MAX, Command::Tick);
+    world.expect(&["t1: Crashed, Crash, again in 1000 ms"]);
 }

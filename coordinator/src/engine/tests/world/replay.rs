@@ -1,15 +1,26 @@
-//! The journal of a script, replayed.
+//! The journal of a script, replayed, and turns that are full already.
 //!
 //! Owns the ways a script's journal is read again: whole, or with something missing.
 
 use super::World;
 use crate::codec::tests::through_the_codec;
-use crate::engine::Engine;
+use crate::engine::command::Command;
 use crate::engine::event::{Event, Recorded};
 use crate::engine::ids::ShardId;
 use crate::engine::ledger::ReplayError;
+use crate::engine::{Engine, Turn};
 
 impl World {
+    /// Gives a command that is not the first of its turn: so many bytes were recorded before.
+    pub(in crate::engine::tests) fn give_into_a_turn_of(&mut self, bytes: u64, command: Command) {
+        let mut turn = Turn {
+            bytes,
+            ..Turn::default()
+        };
+        self.engine.step(self.now, command, &mut turn);
+        self.settle(turn);
+    }
+
     /// What the journal rebuilds from its bytes is what is there (I1, I7).
     pub(in crate::engine::tests) fn check_replay(&self) {
         let replayed = self.replayed(1, &self.journal).unwrap();
