@@ -25,6 +25,7 @@ pub mod limits;
 mod local;
 mod memory;
 mod open;
+mod open_error;
 mod recover;
 pub mod simulated;
 mod spares;
