@@ -9,6 +9,7 @@ use super::storm::Storm;
 use super::world::World;
 use crate::codec::{self, Encoder};
 use crate::engine::command::{Call, Command, Entity, Refresh, RefreshWhich};
+use crate::engine::effect::Answer;
 use crate::engine::event::{Event, Recorded};
 use crate::engine::ids::{QueueName, ShardId};
 use crate::engine::ledger::{ReplayError, ReplayProblem};
@@ -162,4 +163,30 @@ fn a_full_disk_refuses_what_grows_and_takes_what_shrinks() {
     world.call(Call::CancelTask { id, reason }).unwrap();
     world.give(Command::DiskFull(false));
     assert!(try_enqueue(&mut world).is_ok());
+}
+
+#[test]
+fn a_refresh_looks_at_no_more_than_a_turn_should_hold_and_says_so() {
+    let mut world = World::new();
+    let names = ["t1", "t2", "t3"];
+    for name in names {
+        let mut task = super::world::new_task("mail");
+        task.payload.data = vec![7; 600_000].into();
+        world.enqueue_as(name, task);
+    }
+    let entities = names.map(|name| Entity::Task(world.id(name)));
+    let mut refresh = |entities: &[Entity]| {
+        let refresh = Refresh {
+            shard: ShardId(0),
+            below: u64::MAX,
+            which: RefreshWhich::Entities(entities.to_vec()),
+        };
+        let answer = world.call(Call::Refresh(refresh)).unwrap();
+        let Answer::Refreshed { looked_at, .. } = answer else {
+            panic!("{answer:?}")
+        };
+        looked_at
+    };
+    assert_eq!(refresh(&entities), 2, "over a mebibyte with the second");
+    assert_eq!(refresh(&entities[2..]), 1);
 }
