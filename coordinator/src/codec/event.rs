@@ -4,11 +4,14 @@
 //! and the reader of segments look into records without decoding them; what they look for stands
 //! first in its body, and their numbers have names here.
 
+use std::sync::Arc;
+
 use super::shape::{Variants, Wire, fixed, shape, unknown, variants};
 use super::wire::{Cursor, DecodeError, Problem, Reader, Writer};
 use crate::engine::command::Entity;
 use crate::engine::event::{Event, Recorded, ShardImage};
-use crate::engine::ids::{ShardId, TaskId};
+use crate::engine::ids::{QueueName, ShardId, TaskId};
+use crate::engine::ledger::memory::MemoryKey;
 use crate::engine::ledger::queue::{Pause, Queue, QueueSettings, Totals};
 
 const TASK_ENQUEUED: u8 = 5;
@@ -17,22 +20,24 @@ const TRANSFER_RECEIVED: u8 = 17;
 const SEGMENT_OPENED: u8 = 19;
 const TASK_IMAGE: u8 = 20;
 const TRANSFER_IMAGE: u8 = 22;
+const REMEMBERED: u8 = 32;
+const KIND_CONFIGURED: u8 = 35;
 
 // No kind has number 0: bytes that were never written are no record.
 variants!(Event {
     1 = EpochStarted { epoch, at },
     2 = QueueConfigured { queue, settings, revision },
-    3 = QueuePaused { queue, pause },
     4 = QueueResumed { queue },
     TASK_ENQUEUED = TaskEnqueued { task },
-    6 = LeaseGranted { id, fence, nonce via fixed, holder, worker, at, timeouts; started },
+    6 = LeaseGranted {
+        id, fence, nonce via fixed, holder, worker, at, timeouts;
+        started, delivery
+    },
     7 = LeaseStarted { id, at },
-    8 = CancelRequested { id },
     9 = TimeoutsChanged { id, timeouts },
     10 = RetryScheduled { id, run, budget, not_before, leaves },
     11 = TaskDied { id, run, budget, reason, at, leaves },
-    12 = TaskFinished { id, outcome, at; run, budget, result, label, leaves },
-    13 = TaskRedriven { id, at, not_before },
+    12 = TaskFinished { id, outcome, at; run, budget, result, label, leaves, expires_at },
     14 = TasksForgotten { ids },
     15 = ExpiredThrough { last, at },
     TRANSFER_SENT = TransferSent { target, number, task },
@@ -43,6 +48,22 @@ variants!(Event {
     21 = QueueImage { queue },
     TRANSFER_IMAGE = TransferImage { target, number, task },
     23 = SegmentsCleaned { below },
+    24 = QueuePaused { queue, pause; by },
+    25 = CancelRequested { id, order },
+    26 = LeaseExtended { id, timeouts },
+    27 = CheckpointSaved { id, at, checkpoint },
+    28 = TaskEdited { id, at, edit },
+    29 = TaskExpired { id, at, reason },
+    30 = TaskRedriven { id, at, not_before; by, note },
+    REMEMBERED = Remembered { key, memory },
+    33 = RememberedMore { key, tasks, expires_at },
+    34 = MemoriesForgotten { last, at },
+    KIND_CONFIGURED = KindConfigured { kind },
+    36 = KindRemoved { name, at },
+} once {
+    3 = QueuePaused { queue, pause } with { by: Arc::default() },
+    8 = CancelRequested { id } with { order: Box::default() },
+    13 = TaskRedriven { id, at, not_before } with { by: Arc::default(), note: Arc::default() },
 });
 
 shape!(ShardImage {
@@ -52,12 +73,15 @@ shape!(ShardImage {
     received_through
 });
 
-shape!(Queue { name, settings, revision, totals; paused } without {
+shape!(Queue { name, settings, revision, totals; paused, paused_by } without {
     recorded_at: 0,
     recorded_totals: Totals::default()
 });
 
-shape!(QueueSettings { ; policy, timeouts, dead_letter_queue });
+shape!(QueueSettings {
+    ;
+    policy, timeouts, dead_letter_queue, terms, aging_ms, finished_max
+});
 
 shape!(Pause { at, reason });
 
@@ -120,6 +144,8 @@ pub(super) fn entity_of(bytes: &[u8]) -> Result<Option<(ShardId, Entity)>, Decod
             target: ShardId(cursor.narrow("target")?),
             number: cursor.varint("number")?,
         },
+        REMEMBERED => Entity::Memory(key_of(cursor)?),
+        KIND_CONFIGURED => Entity::Kind(name_of(&mut cursor, "Kind.name")?),
         _ => return Ok(None),
     };
     Ok(Some((shard, entity)))
@@ -128,4 +154,36 @@ pub(super) fn entity_of(bytes: &[u8]) -> Result<Option<(ShardId, Entity)>, Decod
 pub(super) fn place_of(bytes: &[u8]) -> Result<(ShardId, u64), DecodeError> {
     let Header { shard, seq, .. } = Header::get(&mut Cursor::new(bytes))?;
     Ok((shard, seq))
+}
+
+fn key_of(mut cursor: Cursor<'_>) -> Result<MemoryKey, DecodeError> {
+    let before = cursor.clone();
+    let number = cursor.byte("key")?;
+    Ok(match number {
+        1 => MemoryKey::Request {
+            namespace: text_of(&mut cursor, "Request.namespace")?.into(),
+            id: text_of(&mut cursor, "Request.id")?.into(),
+        },
+        2 => MemoryKey::Key {
+            queue: name_of(&mut cursor, "Key.queue")?,
+            key: text_of(&mut cursor, "Key.key")?.into(),
+        },
+        3 => MemoryKey::Producer {
+            namespace: text_of(&mut cursor, "Producer.namespace")?.into(),
+            id: text_of(&mut cursor, "Producer.id")?.into(),
+        },
+        _ => return Err(unknown(&before, number, "key")),
+    })
+}
+
+fn name_of(cursor: &mut Cursor<'_>, field: &'static str) -> Result<QueueName, DecodeError> {
+    let before = cursor.clone();
+    let name = QueueName::parse(text_of(cursor, field)?).ok();
+    name.ok_or_else(|| before.error(field, Problem::NotAName))
+}
+
+fn text_of<'a>(cursor: &mut Cursor<'a>, field: &'static str) -> Result<&'a str, DecodeError> {
+    let before = cursor.clone();
+    let text = str::from_utf8(cursor.bytes(field)?).ok();
+    text.ok_or_else(|| before.error(field, Problem::NotUtf8))
 }

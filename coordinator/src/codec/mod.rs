@@ -17,6 +17,7 @@
 
 mod cache;
 mod event;
+mod lifecycle;
 mod plain;
 mod policy;
 mod shape;

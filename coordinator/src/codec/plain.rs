@@ -3,6 +3,7 @@
 //! Owns what is written of each, and which values of it count as absent where it is an optional
 //! part. Texts, names and policies go through the cache, so that equal ones share memory.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,6 +25,18 @@ impl Wire for u64 {
 }
 
 impl Wire for u32 {
+    #[inline]
+    fn put(&self, w: &mut Writer<'_>) {
+        w.varint((*self).into());
+    }
+
+    #[inline]
+    fn get(r: &mut Reader<'_, '_>, field: &'static str) -> Result<Self, DecodeError> {
+        r.cursor.narrow(field)
+    }
+}
+
+impl Wire for u16 {
     #[inline]
     fn put(&self, w: &mut Writer<'_>) {
         w.varint((*self).into());
@@ -214,6 +227,17 @@ impl<T: Item> Wire for Vec<T> {
     }
 }
 
+impl<T: Item> Wire for VecDeque<T> {
+    fn put(&self, w: &mut Writer<'_>) {
+        w.varint(self.len() as u64);
+        self.iter().for_each(|item| item.put(w));
+    }
+
+    fn get(r: &mut Reader<'_, '_>, field: &'static str) -> Result<Self, DecodeError> {
+        Vec::get(r, field).map(Self::from)
+    }
+}
+
 impl Wire for Arc<[u64]> {
     fn put(&self, w: &mut Writer<'_>) {
         w.varint(self.len() as u64);
@@ -234,6 +258,10 @@ impl Item for i32 {
 }
 
 impl Item for Arc<str> {
+    const BYTES_MIN: usize = 1;
+}
+
+impl Item for QueueName {
     const BYTES_MIN: usize = 1;
 }
 
@@ -361,7 +389,10 @@ impl<T: Part> Part for Box<T> {
     }
 }
 
+part_unless_default!(u16);
 part_unless_default!(u32);
 part_unless_default!(i32);
 part_unless_default!(Fence);
 part_unless_default!(Vec<T> where T);
+part_unless_default!(VecDeque<T> where T);
+part_unless_default!(u64);

@@ -54,7 +54,7 @@ variants!(Jitter {
 
 shape!(Rule {
     id, matches, action;
-    backoff, max_attempts, spares_attempts, retry_after_mode
+    backoff, max_attempts, spares_attempts, retry_after_mode, dead_letter_queue
 });
 
 shape!(Match {

@@ -88,12 +88,15 @@ macro_rules! shape {
 }
 
 /// `variants!(Type { 1 = Plain, 2 = Tuple(value), 3 = Struct { field; part } })`: the number of each
-/// variant, in one byte, and its fields as `shape!` has them.
+/// variant, in one byte, and its fields as `shape!` has them. `once { 4 = Struct { field } with
+/// { new: value } }`: a number that is read and not written any more, and what it did not say.
 macro_rules! variants {
     ($type:ident { $($number:tt = $variant:ident $(($inner:ident))? $({
         $($field:ident $(via $form:ident)?),*
         $(; $($part:ident),+)?
-    })?),+ $(,)? }) => {
+    })?),+ $(,)? } $(once { $($old:tt = $was:ident {
+        $($kept:ident),*
+    } with { $($new:ident: $value:expr),+ }),+ $(,)? })?) => {
         impl $crate::codec::shape::Variants for $type {
             #[inline]
             fn number(&self) -> u8 {
@@ -142,6 +145,13 @@ macro_rules! variants {
                         )?
                         Ok(Some(Self::$variant $(($inner))? $({ $($field,)* $($($part,)+)? })?))
                     })+
+                    $($($old => {
+                        $(let $kept = $crate::codec::shape::get!(
+                            r,
+                            concat!(stringify!($was), ".", stringify!($kept))
+                        );)*
+                        Ok(Some(Self::$was { $($kept,)* $($new: $value),+ }))
+                    })+)?
                     _ => Ok(None),
                 }
             }
@@ -160,7 +170,11 @@ macro_rules! variants {
                     $(stringify!($inner), " ",)?
                     $($(stringify!($field), " ",)* $("; ", $(stringify!($part), " ",)+)?)?
                 ),
-            ),)+];
+            ),)+ $($((
+                $old,
+                concat!(stringify!($was), " (once)"),
+                concat!("", $(stringify!($kept), " ",)*),
+            ),)+)?];
         }
     };
 }

@@ -16,18 +16,18 @@ use crate::engine::retry::{Budget, DeadReason};
 shape!(Task {
     id, queue, kind, payload, enqueue_seq, enqueued_at, budget_since, state;
     own, side, priority, runs, fence, failures, crashes, deferrals, unstarted_in_row, timeouts_hit,
-    redrives
+    redrives, version
 } without { recorded_at: 0 });
 
-shape!(Own { ; policy, max_attempts, timeouts });
+shape!(Own { ; policy, max_attempts, timeouts, terms, then });
 
 shape!(Payload { data; content_type });
 
-shape!(Timeouts { ; soft_ms, hard_ms });
+shape!(Timeouts { ; soft_ms, hard_ms, extend_max_ms });
 
 shape!(Side {
     ;
-    labels, history, rule_retries, last_failure, checkpoint, origin, hops, previous_delay_ms
+    labels, history, rule_retries, last_failure, checkpoint, origin, hops, previous_delay_ms, more
 });
 
 variants!(State {
@@ -39,7 +39,7 @@ variants!(State {
 
 shape!(Lease {
     fence, nonce via fixed, holder, worker, granted_at, timeouts;
-    started_at, cancel_requested
+    started_at, cancel_requested, cancel, delivery
 });
 
 variants!(Holder {
@@ -47,11 +47,11 @@ variants!(Holder {
     2 = Unary { ttl_ms },
 });
 
-shape!(Finished { outcome, at; result, label });
+shape!(Finished { outcome, at; result, label, expires_at });
 
 shape!(RunRecord {
     run, attempt, worker, leased_at, ended_at, outcome;
-    started, failure, rule, policy, delay, note
+    started, failure, rule, policy, delay, note, policy_source, policy_revision
 });
 
 shape!(Delay { base_ms, drawn_ms });
@@ -122,6 +122,9 @@ variants!(DeadReason {
     6 = DeferralsExhausted,
     7 = Undeliverable,
     8 = TransferInvalid,
+    9 = TtlExpired,
+    10 = DeadlineExceeded,
+    11 = LeaseLost,
 });
 
 part_unless_default!(Priority);

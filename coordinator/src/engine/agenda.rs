@@ -3,9 +3,10 @@
 //! Owns the order of delivery (lanes), the retry timers, and per-queue orders of dead and finished
 //! tasks. Never holds a fact that the ledger does not (the test: `rebuild == live`), never decides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::command::KindServed;
 use super::dense::DenseMap;
 use super::effect::Counts;
 use super::ids::{QueueName, TaskId, Timestamp};
@@ -16,18 +17,22 @@ use super::ledger::task::{Priority, State, Task};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Agenda {
     timers: Places,
+    /// When tasks die unless something happens before.
+    deaths: Places,
     queues: BTreeMap<QueueName, QueueIndex>,
 }
 
 /// The index of one queue.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct QueueIndex {
-    lanes: BTreeMap<(Priority, Arc<str>), Lane>,
-    /// Pending tasks of each kind, due or not.
-    kinds: BTreeMap<Arc<str>, u64>,
+    lanes: BTreeMap<(Priority, Arc<str>, u32), Lane>,
+    /// Pending tasks of each kind and version, due or not.
+    kinds: BTreeMap<(Arc<str>, u32), u64>,
     counts: Counts,
     dead: Places,
     finished: Places,
+    /// Who holds which unique key. More than one where a task came back to a state of its scope.
+    holders: BTreeSet<(Arc<str>, TaskId)>,
 }
 
 /// Ready tasks of one priority and kind, in the order of their enqueueing.
@@ -46,6 +51,7 @@ pub(super) enum Place {
     Lane {
         priority: Priority,
         kind: Arc<str>,
+        version: u32,
         seq: u64,
     },
     Leased,
@@ -84,6 +90,18 @@ impl Agenda {
     #[must_use]
     pub(super) fn next_timer(&self) -> Option<Timestamp> {
         self.timers.first().map(|((at, _), ())| *at)
+    }
+
+    /// When the next task dies unless something happens before.
+    #[must_use]
+    pub(super) fn next_death(&self) -> Option<Timestamp> {
+        self.deaths.first().map(|((at, _), ())| *at)
+    }
+
+    /// The first task whose time is over.
+    pub(super) fn due_death(&self, now: Timestamp) -> Option<TaskId> {
+        let ((at, id), ()) = self.deaths.first()?;
+        (*at <= now).then_some(*id)
     }
 
     /// The first timer that is due.
@@ -128,29 +146,36 @@ impl Agenda {
 
     /// Takes a task from where it stood.
     pub(super) fn remove_at(&mut self, task: &Task, place: &Place) {
+        if let Some(at) = task.dies_at() {
+            self.deaths.remove(&(at, task.id));
+        }
         let index = self
             .queues
             .get_mut(&task.queue)
             .expect("indexed tasks have a queue");
+        if let Some(key) = task.held_key() {
+            index.holders.remove(&(key.clone(), task.id));
+        }
         let there = match place {
             Place::Timer { at, retrying } => {
                 *index.waiting_mut(*retrying) -= 1;
-                index.kind_leaves(&task.kind);
+                index.kind_leaves(task);
                 self.timers.remove(&(*at, task.id)).is_some()
             }
             Place::Lane {
                 priority,
                 kind,
+                version,
                 seq,
             } => {
-                let key = (*priority, kind.clone());
+                let key = (*priority, kind.clone(), *version);
                 let lane = index.lanes.get_mut(&key).expect("ready tasks have a lane");
                 let there = lane.remove(seq) == Some(task.id);
                 if lane.is_empty() {
                     index.lanes.remove(&key);
                 }
                 index.counts.ready -= 1;
-                index.kind_leaves(&task.kind);
+                index.kind_leaves(task);
                 there
             }
             Place::Leased => {
@@ -167,24 +192,31 @@ impl Agenda {
     }
 
     fn insert_at(&mut self, task: &Task, place: Place) {
+        if let Some(at) = task.dies_at() {
+            self.deaths.insert((at, task.id), ());
+        }
         let index = match self.queues.get_mut(&task.queue) {
             Some(index) => index,
             None => self.queues.entry(task.queue.clone()).or_default(),
         };
+        if let Some(key) = task.held_key() {
+            index.holders.insert((key.clone(), task.id));
+        }
         let new = match place {
             Place::Timer { at, retrying } => {
                 *index.waiting_mut(retrying) += 1;
-                index.kind_arrives(&task.kind);
+                index.kind_arrives(task);
                 self.timers.insert((at, task.id), ()).is_none()
             }
             Place::Lane {
                 priority,
                 kind,
+                version,
                 seq,
             } => {
                 index.counts.ready += 1;
-                index.kind_arrives(&task.kind);
-                let lane = index.lanes.entry((priority, kind)).or_default();
+                index.kind_arrives(task);
+                let lane = index.lanes.entry((priority, kind, version)).or_default();
                 lane.insert(seq, task.id).is_none()
             }
             Place::Leased => {
@@ -208,55 +240,86 @@ impl QueueIndex {
         self.counts
     }
 
-    /// The task that goes first among those of these kinds (empty: every kind): the most urgent
-    /// level, and within it the lowest enqueue sequence.
+    /// The task that goes first for somebody who runs these kinds (empty: every kind): the most
+    /// urgent level, and within it the lowest enqueue sequence. With aging, a lane counts as one
+    /// level more urgent for each `aging_ms` that its first task has been ready; `ready_since`
+    /// knows since when.
     #[must_use]
-    pub(super) fn first_ready(&self, kinds: &[Arc<str>]) -> Option<TaskId> {
+    pub(super) fn first_ready(
+        &self,
+        kinds: &[KindServed],
+        aging: Option<&Aging<'_>>,
+    ) -> Option<TaskId> {
+        let mut best: Option<(i64, u64, TaskId)> = None;
+        let mut consider = |priority: Priority, lane: &Lane| {
+            let Some((seq, id)) = lane.first() else {
+                return;
+            };
+            let level = aging.map_or(priority.level(), |aging| aging.level(priority, *id));
+            let candidate = (level, *seq, *id);
+            if best.is_none_or(|best| candidate < best) {
+                best = Some(candidate);
+            }
+        };
         if kinds.is_empty() || self.lanes.len() <= kinds.len() {
-            let wanted = |kind: &Arc<str>| kinds.is_empty() || kinds.binary_search(kind).is_ok();
-            return first_of(
-                self.lanes
-                    .iter()
-                    .filter(|((_, kind), _)| wanted(kind))
-                    .map(|((p, _), l)| (*p, l)),
-            );
+            for ((priority, kind, version), lane) in &self.lanes {
+                if serves(kinds, kind, *version) {
+                    consider(*priority, lane);
+                }
+            }
+        } else {
+            for priority in Priority::ALL {
+                for kind in kinds {
+                    let from = (priority, kind.kind.clone(), kind.version_min);
+                    let to = (priority, kind.kind.clone(), kind.version_max);
+                    for (_, lane) in self.lanes.range(from..=to) {
+                        consider(priority, lane);
+                    }
+                }
+            }
         }
-        let levels = [
-            Priority::Highest,
-            Priority::High,
-            Priority::Normal,
-            Priority::Low,
-            Priority::Lowest,
-        ];
-        levels.into_iter().find_map(|priority| {
-            let lanes = kinds
-                .iter()
-                .filter_map(|kind| self.lanes.get(&(priority, kind.clone())));
-            first_of(lanes.map(|lane| (priority, lane)))
-        })
+        best.map(|(_, _, id)| id)
     }
 
     /// Whether a pending task of this kind is there, or room for one more kind.
     #[must_use]
-    pub(super) fn has_room_for_kind(&self, kind: &Arc<str>, kinds_max: usize) -> bool {
-        self.kinds.len() < kinds_max || self.kinds.contains_key(kind)
+    pub(super) fn has_room_for_kind(
+        &self,
+        kind: &Arc<str>,
+        version: u32,
+        kinds_max: usize,
+    ) -> bool {
+        self.kinds.len() < kinds_max || self.kinds.contains_key(&(kind.clone(), version))
     }
 
-    fn kind_arrives(&mut self, kind: &Arc<str>) {
-        match self.kinds.get_mut(kind) {
-            Some(count) => *count += 1,
-            None => {
-                self.kinds.insert(kind.clone(), 1);
-            }
-        }
+    fn kind_arrives(&mut self, task: &Task) {
+        let kind = (task.kind.clone(), task.version);
+        *self.kinds.entry(kind).or_default() += 1;
     }
 
-    fn kind_leaves(&mut self, kind: &Arc<str>) {
-        let count = self.kinds.get_mut(kind).expect("pending tasks are counted");
+    fn kind_leaves(&mut self, task: &Task) {
+        let kind = (task.kind.clone(), task.version);
+        let count = self.kinds.get_mut(&kind);
+        let count = count.expect("pending tasks are counted");
         *count -= 1;
         if *count == 0 {
-            self.kinds.remove(kind);
+            self.kinds.remove(&kind);
         }
+    }
+
+    /// The task that holds a unique key; the earliest one where there are several.
+    pub(super) fn holder(&self, key: &Arc<str>) -> Option<TaskId> {
+        let first = self.holders.range((key.clone(), TaskId::MIN)..).next()?;
+        (first.0 == *key).then_some(first.1)
+    }
+
+    /// Ready tasks of each lane.
+    pub(super) fn ready_by_kind(&self) -> BTreeMap<(&Arc<str>, u32), u64> {
+        let mut ready = BTreeMap::new();
+        for ((_, kind, version), lane) in &self.lanes {
+            *ready.entry((kind, *version)).or_default() += lane.len() as u64;
+        }
+        ready
     }
 
     /// Dead tasks after this place, in the order of their death.
@@ -310,24 +373,39 @@ fn lane_of(task: &Task) -> Place {
     Place::Lane {
         priority: task.priority,
         kind: task.kind.clone(),
+        version: task.version,
         seq: task.enqueue_seq,
     }
 }
 
-/// The first task of lanes that come in the order of their priority.
-fn first_of<'a>(lanes: impl Iterator<Item = (Priority, &'a Lane)>) -> Option<TaskId> {
-    let mut best: Option<(Priority, (u64, TaskId))> = None;
-    for (priority, lane) in lanes {
-        if best.is_some_and(|(level, _)| level < priority) {
-            break;
-        }
-        let Some((seq, id)) = lane.first() else {
-            continue;
-        };
-        let first = (*seq, *id);
-        if best.is_none_or(|(_, task)| first < task) {
-            best = Some((priority, first));
-        }
+/// Whether somebody who declares these kinds (empty: every kind) runs this one in this version.
+pub(super) fn serves(kinds: &[KindServed], kind: &Arc<str>, version: u32) -> bool {
+    kinds.is_empty() || {
+        let found = kinds.binary_search_by(|served| served.kind.cmp(kind));
+        found.is_ok_and(|index| kinds[index].has(version))
     }
-    best.map(|(_, (_, id))| id)
+}
+
+/// How waiting makes a task more urgent.
+pub(super) struct Aging<'a> {
+    /// One level for each so many milliseconds.
+    pub(super) aging_ms: u64,
+    /// Now.
+    pub(super) now: Timestamp,
+    /// Who knows since when a task has been ready.
+    pub(super) ledger: &'a Ledger,
+}
+
+impl Aging<'_> {
+    /// The level of a lane whose first task is this one: the lower, the more urgent.
+    fn level(&self, priority: Priority, first: TaskId) -> i64 {
+        let task = self.ledger.task(first).expect("ready tasks exist");
+        let State::Pending { not_before } = &task.state else {
+            return priority.level();
+        };
+        let waited_ms = self.now.since_ms((*not_before).max(task.enqueued_at));
+        let levels = waited_ms / self.aging_ms.max(1);
+        let levels = i64::try_from(levels).unwrap_or(i64::MAX);
+        (priority.level() - levels).max(Priority::Highest.level())
+    }
 }

@@ -16,6 +16,10 @@ pub(super) enum Alarm {
     Hard(TaskId),
     /// The life of a unary lease.
     Life(TaskId),
+    /// The time that the handler of a cancelled task has.
+    Cancel(TaskId),
+    /// The next checkpoint of a run may be recorded.
+    Checkpoint(TaskId),
     /// A wait for a task's end, or for work.
     Wait(RequestId),
 }
@@ -44,7 +48,13 @@ impl Clocks {
 
     /// Takes back all alarms of a lease.
     pub(super) fn clear_lease(&mut self, task: TaskId) {
-        for alarm in [Alarm::Soft(task), Alarm::Hard(task), Alarm::Life(task)] {
+        for alarm in [
+            Alarm::Soft(task),
+            Alarm::Hard(task),
+            Alarm::Life(task),
+            Alarm::Cancel(task),
+            Alarm::Checkpoint(task),
+        ] {
             self.clear(alarm);
         }
     }

@@ -5,10 +5,13 @@
 
 use std::sync::Arc;
 
-use super::failure::Failure;
 use super::filter::Filter;
-use super::ids::{LeaseToken, LinkId, QueueName, RequestId, SessionId, ShardId, TaskId, Timestamp};
+pub use super::from_worker::*;
+use super::ids::{LeaseToken, LinkId, QueueName, RequestId, ShardId, TaskId, Timestamp};
+use super::ledger::kind::{KindName, KindSettings};
 use super::ledger::task::{Payload, Priority, Task, Timeouts};
+use super::ledger::terms::Terms;
+pub use super::new_task::*;
 pub use super::refresh::{Entity, Refresh, RefreshWhich};
 use super::retry::PolicyRef;
 
@@ -19,6 +22,8 @@ pub enum Command {
     Call {
         /// Whom to reply to.
         request: RequestId,
+        /// Who asks, and what makes asking twice harmless.
+        caller: Caller,
         /// What is asked.
         call: Call,
     },
@@ -64,6 +69,48 @@ pub enum Command {
     Shutdown,
 }
 
+/// Who asks, and what makes asking twice harmless.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// Who, as they said; empty where they did not.
+    pub by: Arc<str>,
+    /// The id of the request, where it has one.
+    pub once: Option<Box<Once>>,
+}
+
+/// The id of a request that changes something: the same one again changes nothing more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Once {
+    /// In which namespace.
+    pub namespace: Arc<str>,
+    /// The id.
+    pub id: Arc<str>,
+    /// For how long it is remembered. Milliseconds.
+    pub ttl_ms: u64,
+    /// All that was asked for: another content under the same id is an error.
+    pub digest: u64,
+}
+
+/// A task, by its id or by what its producer called it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskRef {
+    /// By its id.
+    Id(TaskId),
+    /// By its idempotency key.
+    Key {
+        /// In which queue.
+        queue: QueueName,
+        /// The key.
+        key: Arc<str>,
+    },
+}
+
+impl From<TaskId> for TaskRef {
+    fn from(id: TaskId) -> Self {
+        Self::Id(id)
+    }
+}
+
 /// A call.
 #[derive(Clone, Debug)]
 pub enum Call {
@@ -76,31 +123,31 @@ pub enum Call {
         below: u64,
     },
     /// Accept tasks, each by itself. Answer::Enqueued.
-    Enqueue(Vec<NewTask>),
+    Enqueue(Enqueue),
     /// Answer::Task.
-    GetTask(TaskId),
+    GetTask(TaskRef),
     /// Answer::Page.
     ListTasks(ListTasks),
     /// Answer::Waited.
     WaitTask {
         /// Which.
-        id: TaskId,
+        task: TaskRef,
         /// For how long.
         timeout_ms: u64,
     },
-    /// Answer::Task.
+    /// Answer::Cancelled.
     CancelTask {
         /// Which.
-        id: TaskId,
-        /// Why.
-        reason: Arc<str>,
+        task: TaskRef,
+        /// How.
+        cancel: Cancel,
     },
     /// Answer::Task.
     UpdateTask {
         /// Which.
-        id: TaskId,
-        /// New time limits.
-        timeouts: Timeouts,
+        task: TaskRef,
+        /// What changes.
+        change: Box<TaskChange>,
     },
     /// Answer::Leased, when there is work or the wait is over.
     LeaseTasks(LeaseTasks),
@@ -112,6 +159,8 @@ pub enum Call {
         tokens: Vec<Option<LeaseToken>>,
         /// For how long from now.
         ttl_ms: u64,
+        /// What handlers say of their runs; they renew too.
+        beats: Vec<Heartbeat>,
     },
     /// Answer::Workers.
     ListWorkers {
@@ -161,51 +210,38 @@ pub enum Call {
     /// Put one dead letter back. Answer::Task.
     RedriveTask {
         /// Which.
-        id: TaskId,
+        task: TaskRef,
         /// How long it waits.
         delay_ms: u64,
+        /// Why; may be empty.
+        reason: Arc<str>,
     },
     /// Delete one dead letter. Answer::Task.
-    DiscardTask(TaskId),
-    /// One step of a bulk act on dead letters. Answer::Bulk.
+    DiscardTask(TaskRef),
+    /// Say what holds for a kind, in place of what was said before. Answer::Kind.
+    SetKind {
+        /// Which.
+        name: KindName,
+        /// What.
+        settings: Box<KindSettings>,
+    },
+    /// Answer::Kind.
+    GetKind(KindName),
+    /// Answer::Kinds.
+    ListKinds {
+        /// Of which namespace.
+        namespace: Arc<str>,
+        /// Only names after this one.
+        after: Option<KindName>,
+        /// At most so many.
+        count_max: usize,
+    },
+    /// Forget what was said of a kind. Answer::Done.
+    DeleteKind(KindName),
+    /// One step of a bulk act. Answer::Bulk.
     Bulk(Bulk),
     /// Answer::Server.
     ServerFacts,
-}
-
-/// A task as its producer asks for it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NewTask {
-    /// Where.
-    pub queue: QueueName,
-    /// Which handler.
-    pub kind: Arc<str>,
-    /// With what.
-    pub payload: Payload,
-    /// How urgent.
-    pub priority: Priority,
-    /// When.
-    pub start: Start,
-    /// With what limits.
-    pub timeouts: Option<Timeouts>,
-    /// Under which policy.
-    pub policy: Option<PolicyRef>,
-    /// With how many attempts.
-    pub max_attempts: Option<u32>,
-    /// Sorted by key.
-    pub labels: Vec<(Arc<str>, Arc<str>)>,
-}
-
-/// When something may start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// After so long; 0 is at once.
-    After {
-        /// How long.
-        delay_ms: u64,
-    },
-    /// Not before that instant.
-    At(Timestamp),
 }
 
 /// Which tasks to list.
@@ -277,17 +313,64 @@ pub struct QueueChange {
     pub timeouts: Option<Option<Timeouts>>,
     /// Where spent tasks go on.
     pub dead_letter_queue: Option<Option<QueueName>>,
+    /// How long tasks may wait, live and be kept, and what follows their end.
+    pub terms: Option<Option<Box<Terms>>>,
+    /// How long a ready task waits until it counts as more urgent. Milliseconds; 0 for ever.
+    pub aging_ms: Option<Option<u64>>,
+    /// How many finished tasks are kept.
+    pub finished_max: Option<Option<u32>>,
 }
 
-/// One bounded step of a bulk act on dead letters. The shell repeats it with the cursor.
+/// What changes in a task: what is `None` stays.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TaskChange {
+    /// New time limits, effective at once on a running attempt too.
+    pub timeouts: Option<Timeouts>,
+    /// A new payload; not while it is leased.
+    pub payload: Option<Payload>,
+    /// A new priority; not while it is leased.
+    pub priority: Option<Priority>,
+    /// A new start; only while it waits.
+    pub start: Option<Start>,
+    /// A new limit of attempts; not while it is leased.
+    pub max_attempts: Option<u32>,
+    /// Why; may be empty.
+    pub reason: Arc<str>,
+}
+
+/// How a task is cancelled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cancel {
+    /// What happens where a worker holds it.
+    pub mode: CancelMode,
+    /// Why; may be empty.
+    pub reason: Arc<str>,
+}
+
+/// What happens to a task that is to be cancelled where a worker holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelMode {
+    /// Nothing: that is an error.
+    IfWaiting,
+    /// Its handler is asked to end, and has so long; `None` waits for it. Milliseconds.
+    Cooperative {
+        /// How long.
+        grace_ms: Option<u64>,
+    },
+    /// The lease is taken away at once.
+    Force,
+}
+
+/// One bounded step of a bulk act. The shell repeats it with the cursor.
 #[derive(Clone, Debug)]
 pub struct Bulk {
     /// What to do.
     pub act: BulkAct,
     /// With which.
     pub selection: Selection,
-    /// Only those that died before: what dies again meanwhile is left alone.
-    pub died_before: Timestamp,
+    /// Only those that died before, or, where live ones are cancelled, were enqueued before: what
+    /// comes meanwhile is left alone.
+    pub before: Timestamp,
     /// Where the step before stopped.
     pub after: Option<Cursor>,
     /// At most so many.
@@ -295,7 +378,7 @@ pub struct Bulk {
 }
 
 /// What a bulk act does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BulkAct {
     /// Count only.
     Count,
@@ -308,149 +391,10 @@ pub enum BulkAct {
     },
     /// Delete for good.
     Discard,
-}
-
-/// Who a worker is and what it can run.
-#[derive(Clone, Debug, PartialEq)]
-pub struct WorkerInfo {
-    /// The namespace it serves.
-    pub namespace: Arc<str>,
-    /// Its name.
-    pub worker: Arc<str>,
-    /// The build it runs.
-    pub version: Arc<str>,
-    /// The machine it runs on.
-    pub host: Arc<str>,
-    /// The queues it serves, with weights of at least 1. Without repeats.
-    pub queues: Vec<(QueueName, u32)>,
-    /// The kinds it has handlers for; empty means every kind. Sorted.
-    pub kinds: Vec<Arc<str>>,
-}
-
-/// A worker stream's first message.
-#[derive(Clone, Debug)]
-pub struct Hello {
-    /// Who it is.
-    pub worker: WorkerInfo,
-    /// The session it resumes.
-    pub session: Option<SessionId>,
-    /// The leases it holds.
-    pub held: Vec<LeaseToken>,
-    /// Of these, what has not begun, with the sequences of the deliveries.
-    pub buffered: Vec<(LeaseToken, u64)>,
-    /// How much it will hold.
-    pub capacity: Capacity,
-}
-
-/// How much a worker will hold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Capacity {
-    /// Tasks.
-    pub tasks_max: u32,
-    /// Payload bytes; `None` means no limit.
-    pub bytes_max: Option<u64>,
-    /// It is on its way out.
-    pub draining: bool,
-}
-
-/// A later message of a worker stream.
-#[derive(Clone, Debug)]
-pub enum FromWorker {
-    /// How much it will hold from now on.
-    Capacity(Capacity),
-    /// What arrived, and what of it waits in a buffer.
-    Receipt {
-        /// The highest sequence received.
-        through: u64,
-        /// Those that have not begun.
-        buffered: Vec<u64>,
-    },
-    /// Runs that ended.
-    Reports(Vec<Report>),
-    /// It lives.
-    Pong,
-    /// It leaves for good.
-    Goodbye,
-}
-
-/// How one run ended, as the worker tells it.
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// The token's bytes as they came, for the answer.
-    pub raw_token: bytes::Bytes,
-    /// What it says, or why it cannot be used.
-    pub content: Result<ReportContent, Malformed>,
-}
-
-/// A usable report.
-#[derive(Clone, Debug)]
-pub struct ReportContent {
-    /// Which lease.
-    pub token: LeaseToken,
-    /// What happened.
-    pub outcome: ReportOutcome,
-    /// What the next run is handed.
-    pub checkpoint: Option<Payload>,
-}
-
-/// Why something of a batch cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Malformed {
-    /// The field at fault.
-    pub field: String,
-    /// What is wrong with it and what would be right.
-    pub problem: String,
-}
-
-/// What happened in a run.
-#[derive(Clone, Debug)]
-pub enum ReportOutcome {
-    /// The work is done.
-    Complete {
-        /// What came of it.
-        result: Option<Payload>,
-        /// What to call it.
-        label: Option<Arc<str>>,
-    },
-    /// The work failed.
-    Fail {
-        /// The facts.
-        failure: Failure,
-        /// Trying again cannot help.
-        not_retryable: bool,
-        /// The other side said when to come back.
-        retry_after_ms: Option<u64>,
-    },
-    /// The work failed, and the handler knows when to try again.
-    Retry {
-        /// The facts.
-        failure: Failure,
-        /// When; `None` leaves it to the policy.
-        start: Option<Start>,
-        /// The remaining work.
-        payload: Option<Payload>,
-        /// A new limit of attempts.
-        max_attempts: Option<u32>,
-    },
-    /// Not now.
-    Defer {
-        /// For how long.
-        delay_ms: u64,
-        /// Why.
-        reason: Arc<str>,
-        /// The remaining work.
-        payload: Option<Payload>,
-    },
-    /// Given back untouched.
-    Release {
-        /// Why.
-        reason: Arc<str>,
-    },
-    /// Dropped.
-    Discard {
-        /// Why.
-        reason: Arc<str>,
-    },
+    /// Count live tasks only.
+    CountLive,
+    /// Cancel live tasks.
+    Cancel(Cancel),
 }
 
 /// A message between shards.

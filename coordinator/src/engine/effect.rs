@@ -7,12 +7,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::command::{Capacity, Cursor, Transfer, WorkerInfo};
+use super::command::{Cursor, Transfer};
 use super::failure::Failure;
 use super::ids::{LeaseToken, LinkId, QueueName, RequestId, SessionId, TaskId, Timestamp};
-use super::ledger::queue::Queue;
-use super::ledger::task::{Payload, Priority, Task, TaskState, Timeouts};
+use super::ledger::kind::Kind;
+use super::ledger::more::Cause;
+use super::ledger::task::{Payload, Priority, TaskState, Timeouts};
+use super::ledger::terms::DeliveryMode;
 use super::rejection::Rejection;
+pub use super::view::*;
 
 /// What the outside must be told.
 #[derive(Clone, Debug)]
@@ -48,7 +51,23 @@ pub enum Effect {
 #[derive(Clone, Debug)]
 pub enum Answer {
     /// For each task, in order, its id or why it was refused.
-    Enqueued(Vec<Result<TaskId, Rejection>>),
+    Enqueued(Vec<Result<Accepted, Rejection>>),
+    /// A task that is cancelled, or about to be.
+    Cancelled {
+        /// Whether it is over already.
+        over: bool,
+        /// The task as it stands.
+        task: Box<TaskView>,
+    },
+    /// A kind as it stands.
+    Kind(Box<Kind>),
+    /// Kinds in the order of their names.
+    Kinds {
+        /// The kinds.
+        kinds: Vec<Kind>,
+        /// Whether there are more after them.
+        more: bool,
+    },
     /// A task as it stands.
     Task(Box<TaskView>),
     /// A page of tasks.
@@ -69,8 +88,8 @@ pub enum Answer {
     Leased(Vec<Delivery>),
     /// What became of reports, in order.
     Acks(Vec<ReportAck>),
-    /// What became of leases, in order.
-    Extended(Vec<Extension>),
+    /// What became of leases, and of heartbeats, in order.
+    Extended(Vec<Extension>, Vec<BeatAck>),
     /// The workers known.
     Workers(Vec<WorkerView>),
     /// Which workers were asked to leave.
@@ -110,68 +129,6 @@ pub enum Answer {
     Done,
 }
 
-/// A task and what is computed of it at an instant.
-#[derive(Clone, Debug)]
-pub struct TaskView {
-    /// The task.
-    pub task: Task,
-    /// Where it stands, as users see it.
-    pub state: TaskState,
-    /// The name of the policy that judges it; "inline" where it is nobody's.
-    pub policy: Arc<str>,
-    /// The limits that hold, from its own, its queue's or the server's policy.
-    pub attempts_max: u32,
-    /// Crashes that quarantine it.
-    pub crashes_max: u32,
-    /// Deferrals that end it.
-    pub deferrals_max: u32,
-    /// The time limits of its next or present run, growth included.
-    pub timeouts: Timeouts,
-}
-
-/// A queue and what is counted of it at an instant.
-#[derive(Clone, Debug)]
-pub struct QueueView {
-    /// The queue.
-    pub queue: Queue,
-    /// How many of its tasks stand where.
-    pub counts: Counts,
-    /// How long the first of its ready tasks has been waiting; 0 where none is ready.
-    pub oldest_ready_ms: u64,
-}
-
-/// How many tasks stand where.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Not due, never run.
-    pub scheduled: u64,
-    /// Due.
-    pub ready: u64,
-    /// Held by workers.
-    pub leased: u64,
-    /// Have run and wait.
-    pub retrying: u64,
-    /// Dead letters.
-    pub dead: u64,
-}
-
-/// The engine's own facts.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ServerFacts {
-    /// Engine time.
-    pub now: Timestamp,
-    /// Sessions with a stream.
-    pub workers: u64,
-    /// Tasks that they hold.
-    pub slots_used: u64,
-    /// Tasks that they could hold besides.
-    pub slots_free: u64,
-    /// Bytes accounted.
-    pub memory_bytes: u64,
-    /// Their limit.
-    pub memory_bytes_max: u64,
-}
-
 /// A message to a worker.
 #[derive(Clone, Debug)]
 pub enum ToWorker {
@@ -181,13 +138,15 @@ pub enum ToWorker {
     Delivery(Box<Delivery>),
     /// What became of reports.
     Acks(Vec<ReportAck>),
+    /// What became of heartbeats that asked for something or could not be used.
+    Beats(Vec<BeatAck>),
     /// A run to stop.
     Cancel {
         /// Which.
         token: LeaseToken,
         /// Why.
         reason: CancelReason,
-        /// Until the hard limit, where there is one.
+        /// Until the lease is gone, where that is known.
         grace_ms: Option<u64>,
         /// More, for people.
         detail: Arc<str>,
@@ -270,6 +229,16 @@ pub struct Delivery {
     pub previous_failure: Option<Failure>,
     /// What the run before left.
     pub checkpoint: Option<Payload>,
+    /// The version of the payload's schema; 0 where none was said.
+    pub version: u32,
+    /// How long its life still is.
+    pub deadline_ms: Option<u64>,
+    /// The producer's idempotency key.
+    pub key: Option<Arc<str>>,
+    /// The end of another task that it follows.
+    pub cause: Option<Cause>,
+    /// What becomes of the task if this lease ends without a report.
+    pub delivery: DeliveryMode,
 }
 
 /// What became of one report.
@@ -320,38 +289,10 @@ pub enum CancelReason {
     HardTimeout,
     /// The lease is gone.
     LeaseLost,
-}
-
-/// A worker as the engine sees it.
-#[derive(Clone, Debug)]
-pub struct WorkerView {
-    /// What it said of itself.
-    pub info: WorkerInfo,
-    /// Its session.
-    pub session: SessionId,
-    /// How it is.
-    pub state: WorkerState,
-    /// Tasks it holds.
-    pub held: u32,
-    /// What it would hold.
-    pub capacity: Capacity,
-    /// When its session began.
-    pub since: Timestamp,
-    /// How long it has been silent.
-    pub silence_ms: u64,
-}
-
-/// How a worker is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WorkerState {
-    /// Connected and heard.
-    Live,
-    /// Silent for too long.
-    Suspect,
-    /// Without a stream; its leases wait.
-    Disconnected,
-    /// On its way out.
-    Draining,
+    /// The task's deadline is over and the lease is gone.
+    Deadline,
+    /// The task was cancelled by force, or its handler's time to end is over: the lease is gone.
+    Revoked,
 }
 
 /// What watchers are told.
@@ -404,4 +345,6 @@ pub enum NoticeKind {
     Ended,
     /// A cancel was asked for.
     CancelRequested,
+    /// Changed by somebody.
+    Edited,
 }

@@ -6,11 +6,16 @@
 
 use std::sync::Arc;
 
+use super::edit::Edit;
 use super::failure::Failure;
 use super::ids::{Fence, QueueName, ShardId, TaskId, Timestamp};
 use super::ledger::history::RunRecord;
+use super::ledger::kind::{Kind, KindName};
+use super::ledger::memory::{Memory, MemoryKey};
+use super::ledger::more::CancelOrder;
 use super::ledger::queue::{Pause, Queue, QueueSettings};
 use super::ledger::task::{Holder, Outcome, Payload, Task, Timeouts};
+use super::ledger::terms::DeliveryMode;
 use super::retry::{Budget, DeadReason};
 
 /// An event with its place: each shard numbers its own from 1.
@@ -49,6 +54,8 @@ pub enum Event {
         queue: QueueName,
         /// Since when and why.
         pause: Pause,
+        /// Who, as they said.
+        by: Arc<str>,
     },
     /// A queue was resumed.
     QueueResumed {
@@ -78,6 +85,8 @@ pub enum Event {
         timeouts: Timeouts,
         /// Whether it counts as begun from the outset (unary leases do).
         started: bool,
+        /// What becomes of the task if the lease ends without a report.
+        delivery: DeliveryMode,
     },
     /// The worker is known to have begun.
     LeaseStarted {
@@ -86,10 +95,46 @@ pub enum Event {
         /// When that was known.
         at: Timestamp,
     },
-    /// A cancel was asked for while the task is leased.
+    /// A cancel was asked for while the task is leased. A later one replaces an earlier one.
     CancelRequested {
         /// Which task.
         id: TaskId,
+        /// By whom, why, and until when the handler has time.
+        order: Box<CancelOrder>,
+    },
+    /// The time limits of the present run were replaced, at its handler's wish.
+    LeaseExtended {
+        /// Which task.
+        id: TaskId,
+        /// The new ones.
+        timeouts: Timeouts,
+    },
+    /// A running task left a checkpoint.
+    CheckpointSaved {
+        /// Which task.
+        id: TaskId,
+        /// When.
+        at: Timestamp,
+        /// What its next run is handed.
+        checkpoint: Payload,
+    },
+    /// A task that waits, or a dead letter, was changed.
+    TaskEdited {
+        /// Which.
+        id: TaskId,
+        /// When.
+        at: Timestamp,
+        /// How, and by whom.
+        edit: Box<Edit>,
+    },
+    /// A task that waited became a dead letter because its time was over.
+    TaskExpired {
+        /// Which.
+        id: TaskId,
+        /// When.
+        at: Timestamp,
+        /// Which time.
+        reason: DeadReason,
     },
     /// The time limits of a task were replaced.
     TimeoutsChanged {
@@ -144,6 +189,8 @@ pub enum Event {
         label: Option<Arc<str>>,
         /// What else the run left.
         leaves: Box<Leaves>,
+        /// When it is forgotten; `None` in old records.
+        expires_at: Option<Timestamp>,
     },
     /// A dead letter was put back with a fresh budget.
     TaskRedriven {
@@ -153,21 +200,61 @@ pub enum Event {
         at: Timestamp,
         /// The earliest instant of its next lease.
         not_before: Timestamp,
+        /// Who did, as they said.
+        by: Arc<str>,
+        /// Why; may be empty.
+        note: Arc<str>,
     },
     /// Finished tasks were forgotten to keep the queue's history bounded.
     TasksForgotten {
         /// Which.
         ids: Vec<TaskId>,
     },
-    /// Every finished task up to this place, in the order of (end, id), was removed.
+    /// Every finished task up to this place, in the order of (when it is to be forgotten, id), was
+    /// removed.
     ///
     /// A place and not a number, so that each task is judged by itself: a log that was cleaned
     /// lacks some of those that were removed, and must not remove others in their stead.
     ExpiredThrough {
-        /// When the last of them had ended.
+        /// When the last of them was to be forgotten.
         at: Timestamp,
         /// The last of them.
         last: TaskId,
+    },
+    /// A request, a key or a producer is remembered, whole: in place of what was before.
+    Remembered {
+        /// Under which key.
+        key: MemoryKey,
+        /// What.
+        memory: Box<Memory>,
+    },
+    /// More came of a producer.
+    RememberedMore {
+        /// Under which key.
+        key: MemoryKey,
+        /// The sequences and their tasks.
+        tasks: Vec<(u64, TaskId)>,
+        /// From when on it is absent now.
+        expires_at: Timestamp,
+    },
+    /// Every memory up to this place, in the order of (expiry, key), was removed.
+    MemoriesForgotten {
+        /// When the last of them had expired.
+        at: Timestamp,
+        /// The last of them.
+        last: MemoryKey,
+    },
+    /// Something was said of a kind, whole: in place of what was said before.
+    KindConfigured {
+        /// The kind.
+        kind: Box<Kind>,
+    },
+    /// What was said of a kind holds no more.
+    KindRemoved {
+        /// Which.
+        name: KindName,
+        /// When.
+        at: Timestamp,
     },
     /// A task is on its way to another queue.
     TransferSent {
@@ -249,6 +336,11 @@ impl Event {
                 }
                 Self::TasksForgotten { ids } => 16 * ids.len() as u64,
                 Self::QueueImage { queue } => queue.image_bytes(),
+                Self::CheckpointSaved { checkpoint, .. } => checkpoint.weight_bytes(),
+                Self::TaskEdited { edit, .. } => edit.weight_bytes(),
+                Self::Remembered { key, memory } => memory.bytes(key),
+                Self::RememberedMore { tasks, .. } => 24 * tasks.len() as u64,
+                Self::KindConfigured { kind } => kind.image_bytes(),
                 Self::EpochStarted { .. }
                 | Self::QueueConfigured { .. }
                 | Self::QueuePaused { .. }
@@ -256,6 +348,10 @@ impl Event {
                 | Self::LeaseGranted { .. }
                 | Self::LeaseStarted { .. }
                 | Self::CancelRequested { .. }
+                | Self::LeaseExtended { .. }
+                | Self::TaskExpired { .. }
+                | Self::MemoriesForgotten { .. }
+                | Self::KindRemoved { .. }
                 | Self::TimeoutsChanged { .. }
                 | Self::TaskRedriven { .. }
                 | Self::ExpiredThrough { .. }

@@ -62,6 +62,8 @@ pub const LEASE_TTL_MS_MIN: u64 = 1000;
 pub const LEASE_TTL_MS_MAX: u64 = 3_600_000;
 /// Milliseconds of a unary lease that asks for none.
 pub const LEASE_TTL_MS_DEFAULT: u64 = 30_000;
+/// How many times its hard limit a running handler may ask for where no other bound is set.
+pub const EXTENSION_FACTOR: u64 = 4;
 /// Milliseconds that the coordinator adds to a hard timeout before it acts in the worker's place.
 pub const HARD_TIMEOUT_MARGIN_MS: u64 = 10_000;
 
@@ -103,6 +105,58 @@ pub const UNSTARTED_BACKOFF_MS_MAX: u64 = 60_000;
 /// Moves of a task from queue to queue as a dead letter.
 pub const ROUTE_HOPS_MAX: u32 = 8;
 
+/// Tasks of a chain after the first.
+pub const CHAIN_MAX: usize = 32;
+/// Follow-ups of follow-ups.
+pub const FOLLOW_UP_DEPTH_MAX: u32 = 8;
+/// Bytes of the argument of a task that is made later.
+pub const TEMPLATE_PAYLOAD_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a payload or result that a follow-up is told of; of a larger one it is told that.
+pub const CONTEXT_PAYLOAD_BYTES_MAX: usize = 256 * 1024;
+/// Acts that are kept of a task, the latest.
+pub const ACTS_MAX: usize = 16;
+/// Bytes of a name that somebody acts under.
+pub const ACTOR_BYTES_MAX: usize = 128;
+/// Kinds that something is said of.
+pub const KIND_SETTINGS_MAX: usize = 10_000;
+
+/// Bytes of a request id, a producer id, an idempotency key or a unique key.
+pub const KEY_BYTES_MAX: usize = 256;
+/// Memories of one shard: request ids, idempotency keys, producers.
+pub const MEMORIES_PER_SHARD_MAX: usize = 1_000_000;
+/// Producers of enqueue streams that one shard remembers.
+pub const PRODUCERS_MAX: usize = 1000;
+/// Sequences that are remembered of a producer.
+pub const PRODUCER_SEQUENCES_MAX: usize = 4096;
+/// Milliseconds that a producer is remembered after its latest item.
+pub const PRODUCER_TTL_MS: u64 = 3_600_000;
+/// Milliseconds that a request is remembered where it names no number.
+pub const REQUEST_TTL_MS_DEFAULT: u64 = 600_000;
+/// Most milliseconds that a request is remembered.
+pub const REQUEST_TTL_MS_MAX: u64 = 24 * 3_600_000;
+/// Milliseconds that an idempotency key is remembered where its task names no number.
+pub const KEY_WINDOW_MS_DEFAULT: u64 = 24 * 3_600_000;
+/// Most milliseconds that an idempotency key is remembered: 30 days.
+pub const KEY_WINDOW_MS_MAX: u64 = 30 * 24 * 3_600_000;
+/// Memories that one event forgets.
+pub const MEMORIES_FORGOTTEN_MAX: usize = 4096;
+
+/// Milliseconds between two checkpoints of a task in the journal, at least.
+pub const CHECKPOINT_INTERVAL_MS: u64 = 1000;
+/// Bytes of a checkpoint that make this interval one millisecond longer.
+pub const CHECKPOINT_BYTES_PER_MS: u64 = 64;
+/// Bytes of a message that goes with a task's progress.
+pub const PROGRESS_MESSAGE_BYTES_MAX: usize = 256;
+
+/// Milliseconds until a ready task counts as one level more urgent.
+pub const AGING_MS_DEFAULT: u64 = 600_000;
+/// Most milliseconds of the same.
+pub const AGING_MS_MAX: u64 = 24 * 3_600_000;
+/// Milliseconds that the handler of a cancelled task is given at most: 24 hours.
+pub const CANCEL_GRACE_MS_MAX: u64 = 24 * 3_600_000;
+/// Tasks that one tick ends because their time is over.
+pub const EXPIRIES_PER_TURN_MAX: usize = 4096;
+
 /// Timers promoted by one turn.
 pub const PROMOTIONS_PER_TURN_MAX: usize = 4096;
 /// Commands that one turn handles.
@@ -125,6 +179,8 @@ pub const FILTER_BYTES_MAX: usize = 2048;
 pub const FILTER_CLAUSES_MAX: usize = 16;
 /// Transfers of one pair of shards that are sent and not confirmed.
 pub const TRANSFERS_UNCONFIRMED_MAX: usize = 256;
+/// Kinds without a worker that a queue shows.
+pub const UNSERVED_LISTED_MAX: usize = 100;
 /// Workers of one list.
 pub const WORKERS_LISTED_MAX: usize = 10_000;
 /// Entities that one command records again.
@@ -134,6 +190,10 @@ pub const TURN_BYTES_MAX: u64 = 1024 * 1024;
 /// Events that watchers can go back to.
 pub const EVENTS_REMEMBERED_MAX: usize = 65_536;
 
+/// Most milliseconds that a finished task is kept: 30 days.
+pub const RESULT_TTL_MS_MAX: u64 = 30 * 24 * 3_600_000;
+/// Most finished tasks that a queue may be set to keep.
+pub const FINISHED_PER_QUEUE_LIMIT: u32 = 100_000;
 /// Finished tasks kept for each queue.
 pub const FINISHED_PER_QUEUE_MAX: usize = 1000;
 /// How many finished tasks beyond that gather before they are forgotten in one event.

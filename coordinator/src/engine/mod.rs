@@ -8,16 +8,20 @@
 mod agenda;
 mod clocks;
 pub mod command;
+mod context;
 mod dense;
+pub mod edit;
 pub mod effect;
 pub mod event;
 pub mod failure;
 pub mod filter;
+mod from_worker;
 mod handlers;
 pub mod ids;
 pub mod invariants;
 pub mod ledger;
 pub mod limits;
+pub mod new_task;
 mod notice;
 mod refresh;
 pub mod rejection;
@@ -27,6 +31,7 @@ mod shard;
 mod step;
 #[cfg(test)]
 mod tests;
+pub mod view;
 
 use std::sync::Arc;
 
@@ -108,6 +113,8 @@ pub enum Why {
     Session,
     /// A limit of a lease or of a wait is over.
     Alarm,
+    /// A task's time is over.
+    Death,
     /// A finished task is to be forgotten.
     Expiry,
 }
@@ -121,6 +128,7 @@ impl Why {
             Self::Timer => "timer",
             Self::Session => "session",
             Self::Alarm => "alarm",
+            Self::Death => "death",
             Self::Expiry => "expiry",
         }
     }
@@ -210,7 +218,6 @@ impl Engine {
     /// tick then records nothing. Waking late delays work but breaks no promise.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Deadline> {
-        let retention = self.core.config.finished_retention_ms;
         let begun = self
             .core
             .has_begun()
@@ -223,8 +230,11 @@ impl Engine {
         let alarm = self.core.clocks().next().map(|at| (at, Why::Alarm));
         let shards = self.core.shards().iter().flat_map(|shard| {
             let timer = shard.agenda().next_timer().map(|at| (at, Why::Timer));
-            let oldest = shard.ledger().oldest_finished();
-            [timer, oldest.map(|at| (at.plus_ms(retention), Why::Expiry))]
+            let ledger = shard.ledger();
+            let forgotten = ledger.next_forgotten().into_iter();
+            let forgotten = forgotten.chain(ledger.next_memory_expiry()).min();
+            let death = shard.agenda().next_death().map(|at| (at, Why::Death));
+            [timer, death, forgotten.map(|at| (at, Why::Expiry))]
         });
         let all = [begun, session, alarm].into_iter().chain(shards);
         all.flatten().min().map(|(at, why)| Deadline { at, why })

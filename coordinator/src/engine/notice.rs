@@ -66,7 +66,15 @@ pub(super) fn of(
         Event::RetryScheduled { not_before, .. } | Event::TaskRedriven { not_before, .. } => {
             notice.next_attempt_at = Some(*not_before);
         }
-        Event::TaskDied { reason, .. } => notice.reason = Some(reason.name().into()),
+        Event::TaskDied { reason, .. } | Event::TaskExpired { reason, .. } => {
+            notice.reason = Some(reason.name().into());
+        }
+        Event::TaskEdited { edit, .. } => {
+            notice.reason = Some(edit.what.name().into());
+            if let State::Pending { not_before } = &task.state {
+                notice.next_attempt_at = Some(*not_before);
+            }
+        }
         Event::TaskFinished { outcome, .. } => {
             notice.reason = Some(Arc::from(TaskState::Finished(*outcome).name()));
         }
@@ -80,6 +88,13 @@ pub(super) fn of(
         | Event::TimeoutsChanged { .. }
         | Event::TasksForgotten { .. }
         | Event::ExpiredThrough { .. }
+        | Event::Remembered { .. }
+        | Event::RememberedMore { .. }
+        | Event::MemoriesForgotten { .. }
+        | Event::KindConfigured { .. }
+        | Event::KindRemoved { .. }
+        | Event::LeaseExtended { .. }
+        | Event::CheckpointSaved { .. }
         | Event::TransferSent { .. }
         | Event::TransferReceived { .. }
         | Event::TransferConfirmed { .. }
@@ -98,14 +113,17 @@ fn kind_of(event: &Event) -> Option<(super::ids::TaskId, NoticeKind)> {
             Some((task.id, NoticeKind::Enqueued))
         }
         Event::LeaseGranted { id, .. } => Some((*id, NoticeKind::Leased)),
-        Event::CancelRequested { id } => Some((*id, NoticeKind::CancelRequested)),
+        Event::CancelRequested { id, .. } => Some((*id, NoticeKind::CancelRequested)),
+        Event::TaskEdited { id, .. } => Some((*id, NoticeKind::Edited)),
         Event::RetryScheduled {
             id,
             budget: Budget::Deferral,
             ..
         } => Some((*id, NoticeKind::Deferred)),
         Event::RetryScheduled { id, .. } => Some((*id, NoticeKind::RetryScheduled)),
-        Event::TaskDied { id, .. } => Some((*id, NoticeKind::DeadLettered)),
+        Event::TaskDied { id, .. } | Event::TaskExpired { id, .. } => {
+            Some((*id, NoticeKind::DeadLettered))
+        }
         Event::TaskFinished { id, .. } => Some((*id, NoticeKind::Ended)),
         Event::TaskRedriven { id, .. } => Some((*id, NoticeKind::Redriven)),
         Event::EpochStarted { .. }
@@ -116,6 +134,13 @@ fn kind_of(event: &Event) -> Option<(super::ids::TaskId, NoticeKind)> {
         | Event::TimeoutsChanged { .. }
         | Event::TasksForgotten { .. }
         | Event::ExpiredThrough { .. }
+        | Event::Remembered { .. }
+        | Event::RememberedMore { .. }
+        | Event::MemoriesForgotten { .. }
+        | Event::KindConfigured { .. }
+        | Event::KindRemoved { .. }
+        | Event::LeaseExtended { .. }
+        | Event::CheckpointSaved { .. }
         | Event::TransferSent { .. }
         | Event::TransferConfirmed { .. }
         | Event::SegmentOpened { .. }
@@ -139,9 +164,18 @@ fn run_of(event: &Event) -> Option<&RunRecord> {
         | Event::LeaseStarted { .. }
         | Event::CancelRequested { .. }
         | Event::TimeoutsChanged { .. }
+        | Event::TaskEdited { .. }
+        | Event::TaskExpired { .. }
         | Event::TaskRedriven { .. }
         | Event::TasksForgotten { .. }
         | Event::ExpiredThrough { .. }
+        | Event::Remembered { .. }
+        | Event::RememberedMore { .. }
+        | Event::MemoriesForgotten { .. }
+        | Event::KindConfigured { .. }
+        | Event::KindRemoved { .. }
+        | Event::LeaseExtended { .. }
+        | Event::CheckpointSaved { .. }
         | Event::TransferSent { .. }
         | Event::TransferReceived { .. }
         | Event::TransferConfirmed { .. }

@@ -3,6 +3,8 @@
 //! Owns the vocabulary (rules 1 and 2). What it means is `handlers/journal.rs`.
 
 use super::ids::{QueueName, ShardId, TaskId};
+use super::ledger::kind::KindName;
+use super::ledger::memory::MemoryKey;
 
 /// Which entities of a shard to record again. At most `limits::REFRESH_ENTITIES_MAX` are.
 #[derive(Clone, Debug)]
@@ -26,7 +28,7 @@ pub enum RefreshWhich {
 }
 
 /// An entity that a full record of the journal speaks of; queues are not among them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Entity {
     /// A task.
     Task(TaskId),
@@ -37,4 +39,8 @@ pub enum Entity {
         /// Its number.
         number: u64,
     },
+    /// What is remembered under a key.
+    Memory(MemoryKey),
+    /// A kind.
+    Kind(KindName),
 }

@@ -11,6 +11,46 @@ pub enum Rejection {
     /// Nobody knows the task.
     #[error("task {0} is not known: it never was, or it ended and was forgotten")]
     TaskNotFound(TaskId),
+    /// Nobody knows a task by this key.
+    #[error(
+        "no task is known by this idempotency key in this queue: it never was, or its window is over"
+    )]
+    KeyNotFound,
+    /// Nobody has said anything of the kind.
+    #[error("nothing is set for kind {0}: its tasks have their queue's settings")]
+    KindNotFound(QueueName),
+    /// The request's id was used for another request.
+    #[error("request id {id:?} was used for another request; give each request an id of its own")]
+    RequestIdReused {
+        /// The id.
+        id: String,
+    },
+    /// The idempotency key was used for another task.
+    #[error(
+        "the idempotency key was used for task {task} with other content; use another key, or send the same task"
+    )]
+    KeyReused {
+        /// The task that was accepted with it.
+        task: TaskId,
+    },
+    /// Another task holds the unique key.
+    #[error("task {task} holds the unique key and is {state}; {wanted}")]
+    UniqueKeyHeld {
+        /// Which task.
+        task: TaskId,
+        /// Where it stands.
+        state: &'static str,
+        /// What to do instead.
+        wanted: &'static str,
+    },
+    /// Too many requests are remembered.
+    #[error(
+        "the shard remembers {limit} requests and keys, as many as it may; try again when some have expired, or send it without request id and key"
+    )]
+    MemoriesFull {
+        /// How many there may be.
+        limit: u64,
+    },
     /// Nobody knows the queue.
     #[error("queue {0} does not exist: it is created when it is first used or configured")]
     QueueNotFound(QueueName),

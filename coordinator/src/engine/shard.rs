@@ -104,6 +104,8 @@ impl Shard {
             Event::LeaseGranted { id, .. }
             | Event::RetryScheduled { id, .. }
             | Event::TaskDied { id, .. }
+            | Event::TaskExpired { id, .. }
+            | Event::TaskEdited { id, .. }
             | Event::TaskFinished { id, .. }
             | Event::TaskRedriven { id, .. } => vec![*id],
             Event::EpochStarted { .. }
@@ -113,6 +115,13 @@ impl Shard {
             | Event::TaskEnqueued { .. }
             | Event::LeaseStarted { .. }
             | Event::CancelRequested { .. }
+            | Event::LeaseExtended { .. }
+            | Event::CheckpointSaved { .. }
+            | Event::Remembered { .. }
+            | Event::RememberedMore { .. }
+            | Event::MemoriesForgotten { .. }
+            | Event::KindConfigured { .. }
+            | Event::KindRemoved { .. }
             | Event::TimeoutsChanged { .. }
             | Event::TransferSent { .. }
             | Event::TransferReceived { .. }
@@ -133,6 +142,8 @@ fn arriving(event: &Event) -> Option<TaskId> {
         Event::LeaseGranted { id, .. }
         | Event::RetryScheduled { id, .. }
         | Event::TaskDied { id, .. }
+        | Event::TaskExpired { id, .. }
+        | Event::TaskEdited { id, .. }
         | Event::TaskFinished { id, .. }
         | Event::TaskRedriven { id, .. } => Some(*id),
         Event::EpochStarted { .. }
@@ -144,6 +155,13 @@ fn arriving(event: &Event) -> Option<TaskId> {
         | Event::TimeoutsChanged { .. }
         | Event::TasksForgotten { .. }
         | Event::ExpiredThrough { .. }
+        | Event::Remembered { .. }
+        | Event::RememberedMore { .. }
+        | Event::MemoriesForgotten { .. }
+        | Event::KindConfigured { .. }
+        | Event::KindRemoved { .. }
+        | Event::LeaseExtended { .. }
+        | Event::CheckpointSaved { .. }
         | Event::TransferSent { .. }
         | Event::TransferConfirmed { .. }
         | Event::SegmentOpened { .. }

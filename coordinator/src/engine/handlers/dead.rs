@@ -3,6 +3,8 @@
 //! Owns what an operator does with them. A bulk act is a sequence of bounded steps (rule 17); what
 //! dies again meanwhile is left alone.
 
+use std::sync::Arc;
+
 use crate::engine::command::{Bulk, BulkAct, Cursor};
 use crate::engine::effect::Answer;
 use crate::engine::event::Event;
@@ -12,17 +14,22 @@ use crate::engine::limits;
 use crate::engine::rejection::Rejection;
 use crate::engine::step::Step;
 
-use super::query::scan_dead;
+use super::query::{scan_dead, scan_live};
 use super::{cancel, end_run};
 
 /// Puts one dead letter back with a fresh budget.
-pub(super) fn redrive(step: &mut Step<'_>, id: TaskId, delay_ms: u64) -> Result<Answer, Rejection> {
+pub(super) fn redrive(
+    step: &mut Step<'_>,
+    id: TaskId,
+    delay_ms: u64,
+    (by, note): (&Arc<str>, &Arc<str>),
+) -> Result<Answer, Rejection> {
     check_dead(step, id, "only dead letters are redriven")?;
     if !can_run_again(step, id) {
         let wanted = "it has used up its runs; enqueue it anew";
         return Err(cancel::wrong_state(step, id, wanted));
     }
-    put_back(step, id, delay_ms);
+    put_back(step, id, delay_ms, (by, note));
     cancel::answer(step, id)
 }
 
@@ -49,7 +56,7 @@ fn can_run_again(step: &Step<'_>, id: TaskId) -> bool {
         .is_some_and(|task| task.runs < limits::RUNS_MAX)
 }
 
-fn put_back(step: &mut Step<'_>, id: TaskId, delay_ms: u64) {
+fn put_back(step: &mut Step<'_>, id: TaskId, delay_ms: u64, (by, note): (&Arc<str>, &Arc<str>)) {
     let at = step.now();
     let queue = step
         .task(id)
@@ -57,30 +64,50 @@ fn put_back(step: &mut Step<'_>, id: TaskId, delay_ms: u64) {
         .queue
         .clone();
     let not_before = at.plus_ms(delay_ms);
-    step.record(id.shard(), Event::TaskRedriven { id, at, not_before });
+    let (by, note) = (by.clone(), note.clone());
+    step.record(
+        id.shard(),
+        Event::TaskRedriven {
+            id,
+            at,
+            not_before,
+            by,
+            note,
+        },
+    );
     step.touch_queue(&queue);
 }
 
 /// One step of a bulk act.
-pub(super) fn bulk(step: &mut Step<'_>, bulk: &Bulk) -> Answer {
+pub(super) fn bulk(step: &mut Step<'_>, bulk: &Bulk, by: &Arc<str>) -> Answer {
     let count_max = bulk.count_max.min(limits::BULK_TASKS_MAX);
-    let wanted = |at: Timestamp| at < bulk.died_before;
-    let (ids, next) = scan_dead(
-        step,
-        &bulk.selection,
-        bulk.after.as_ref(),
-        count_max,
-        &wanted,
-    );
+    let wanted = |at: Timestamp| at < bulk.before;
+    let (selection, after) = (&bulk.selection, bulk.after.as_ref());
+    let (ids, next) = match bulk.act {
+        BulkAct::Count | BulkAct::Redrive { .. } | BulkAct::Discard => {
+            scan_dead(step, selection, after, count_max, &wanted)
+        }
+        BulkAct::CountLive | BulkAct::Cancel(_) => {
+            scan_live(step, selection, after, count_max, bulk.before)
+        }
+    };
     let matched = ids.len() as u64;
-    let changed = match bulk.act {
-        BulkAct::Count => 0,
+    let changed = match &bulk.act {
+        BulkAct::Count | BulkAct::CountLive => 0,
+        BulkAct::Cancel(how) => {
+            let mut ids = ids.iter();
+            let cancelled = ids
+                .by_ref()
+                .filter(|id| cancel::cancel(step, **id, how, by).is_ok());
+            cancelled.count() as u64
+        }
         BulkAct::Redrive { delay_ms, step_us } => {
             let ids = ids.iter().filter(|id| can_run_again(step, **id));
             let ids: Vec<TaskId> = ids.copied().collect();
             for (index, id) in (0..).zip(&ids) {
                 let further_ms = step_us.saturating_mul(index) / 1000;
-                put_back(step, *id, delay_ms.saturating_add(further_ms));
+                let delay_ms = delay_ms.saturating_add(further_ms);
+                put_back(step, *id, delay_ms, (by, &Arc::default()));
             }
             ids.len() as u64
         }

@@ -3,9 +3,9 @@
 //! Owns the matching (rule 18) and the grant: a lease is recorded before it is told. Never looks at
 //! a task that it cannot deliver, never gives more than was asked for (I10).
 
-use std::sync::Arc;
-
+use crate::engine::agenda::Aging;
 use crate::engine::clocks::Alarm;
+use crate::engine::command::KindServed;
 use crate::engine::effect::{Answer, Delivery, ToWorker};
 use crate::engine::event::Event;
 use crate::engine::ids::{
@@ -82,7 +82,10 @@ fn serve(step: &mut Step<'_>, member: Member) -> bool {
 }
 
 /// What a member wants: its queues and the kinds that it runs.
-fn wishes<'s>(step: &'s Step<'_>, member: Member) -> Option<(&'s [Subscription], &'s [Arc<str>])> {
+fn wishes<'s>(
+    step: &'s Step<'_>,
+    member: Member,
+) -> Option<(&'s [Subscription], &'s [KindServed])> {
     match member {
         Member::Session(id) => {
             let session = step.sessions().get(id)?;
@@ -138,17 +141,18 @@ fn first_ready(
     step: &Step<'_>,
     shard: ShardId,
     queue: &QueueName,
-    kinds: &[Arc<str>],
+    kinds: &[KindServed],
 ) -> Option<TaskId> {
-    let paused = step
-        .ledger(shard)
-        .queue(queue)
-        .is_none_or(|queue| queue.paused.is_some());
-    if paused {
-        None
-    } else {
-        step.agenda(shard).queue(queue)?.first_ready(kinds)
-    }
+    let ledger = step.ledger(shard);
+    let known = ledger.queue(queue).filter(|queue| queue.paused.is_none())?;
+    let aging_ms = known.settings.aging_ms.unwrap_or(limits::AGING_MS_DEFAULT);
+    let aging = Aging {
+        aging_ms,
+        now: step.now(),
+        ledger,
+    };
+    let aging = (aging_ms > 0).then_some(&aging);
+    step.agenda(shard).queue(queue)?.first_ready(kinds, aging)
 }
 
 fn has_room(step: &Step<'_>, member: Member, id: TaskId) -> bool {
@@ -176,6 +180,7 @@ fn grant(step: &mut Step<'_>, member: Member, id: TaskId) {
     let bytes = task.payload.data.len() as u64;
     let fence = Fence::new(step.ledger(shard).epoch(), task.runs + 1);
     let timeouts = resolve::timeouts(step, task, &resolve::policy(step, task));
+    let (delivery, _) = resolve::delivery(step, task);
     let queue = task.queue.clone();
     let (holder, worker) = match member {
         Member::Session(session) => {
@@ -197,6 +202,7 @@ fn grant(step: &mut Step<'_>, member: Member, id: TaskId) {
         at,
         timeouts,
         started: matches!(holder, Holder::Unary { .. }),
+        delivery,
     };
     step.record(shard, event);
     step.unblock_queue(&queue);
@@ -270,7 +276,8 @@ fn deliver(step: &mut Step<'_>, id: SessionId, token: LeaseToken, bytes: u64) {
 fn delivery(step: &Step<'_>, token: LeaseToken, sequence: u64) -> Delivery {
     let task = step.task(token.task).expect("it was leased a moment ago");
     let policy = resolve::policy(step, task);
-    let side = task.side.as_deref();
+    let (side, more) = (task.side.as_deref(), task.more());
+    let end_by = task.life().and_then(|life| life.end_by());
     Delivery {
         sequence,
         token,
@@ -281,11 +288,16 @@ fn delivery(step: &Step<'_>, token: LeaseToken, sequence: u64) -> Delivery {
         labels: side.map(|side| side.labels.clone()).unwrap_or_default(),
         enqueued_at: task.enqueued_at,
         attempt: task.attempt(),
-        attempts_max: resolve::attempts_max(task, &policy),
+        attempts_max: resolve::attempts_max(step, task, &policy),
         crashes: task.crashes,
         timeouts: task.lease().map(|lease| lease.timeouts).unwrap_or_default(),
         previous_failure: side.and_then(|side| side.last_failure.clone()),
         checkpoint: side.and_then(|side| side.checkpoint.clone()),
+        version: task.version,
+        deadline_ms: end_by.map(|end_by| end_by.since_ms(step.now())),
+        key: more.and_then(|more| more.key.clone()),
+        cause: more.and_then(|more| more.cause),
+        delivery: task.lease().map(|lease| lease.delivery).unwrap_or_default(),
     }
 }
 

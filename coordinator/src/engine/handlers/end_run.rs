@@ -10,13 +10,17 @@ use crate::engine::event::{Event, Leaves};
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::ids::{QueueName, TaskId};
 use crate::engine::ledger::history::{Delay, RunOutcome, RunRecord};
+use crate::engine::ledger::more::More;
 use crate::engine::ledger::task::{Holder, Outcome, Payload, Side, State, Task};
+use crate::engine::ledger::terms::{DeliveryMode, Source};
 use crate::engine::limits;
+use crate::engine::retry::policy::Rule;
 use crate::engine::retry::{self, Budget, DeadReason, Ending, Next, Policy, Spent, Verdict};
 use crate::engine::sessions::Member;
 use crate::engine::step::Step;
 
-use super::resolve;
+use super::follow_up::End;
+use super::{beat, follow_up, resolve, transfer};
 
 /// How a run ended.
 pub(super) enum Ended<'a> {
@@ -48,11 +52,17 @@ pub(super) fn end_run(step: &mut Step<'_>, id: TaskId, ended: Ended<'_>, extra: 
         .lease()
         .expect("only leased tasks have a run to end")
         .clone();
-    let policy = resolve::policy(step, task);
+    let (policy, source, revision) = resolve::policy_said(step, task);
     let mut run = record_of(step, task, &policy);
+    (run.policy_source, run.policy_revision) = (source, revision);
     run.note.clone_from(&extra.note);
     run.outcome = outcome_of(&ended, &extra);
     let outcome = run.outcome;
+    let unsaved = beat::end(step, id);
+    let extra = Extra {
+        checkpoint: extra.checkpoint.or(unsaved),
+        ..extra
+    };
     let has_checkpoint = extra.checkpoint.is_some();
     let mut leaves = leaves_of(step, &ended, extra);
     if has_checkpoint && leaves.checkpoint.is_none() {
@@ -62,10 +72,9 @@ pub(super) fn end_run(step: &mut Step<'_>, id: TaskId, ended: Ended<'_>, extra: 
         Ended::Completed { result, label } => {
             leaves.checkpoint = None;
             let finished = Finish {
-                outcome: Outcome::Succeeded,
-                budget: None,
                 result,
                 label,
+                ..Finish::plain(Outcome::Succeeded)
             };
             finish(step, id, Some(run), finished, leaves);
         }
@@ -92,7 +101,7 @@ pub(super) fn end_run(step: &mut Step<'_>, id: TaskId, ended: Ended<'_>, extra: 
             run.failure = failure_of(&ending).map(Failure::for_history);
             let verdict = judge(step, id, &policy, &ending, leaves.max_attempts);
             leaves.rule_counted = verdict.counted_rule(&policy);
-            follow(step, id, run, verdict, leaves);
+            follow(step, id, run, (verdict, &policy), leaves);
         }
     }
     free(step, id, lease.holder, &lease.worker, outcome);
@@ -105,6 +114,41 @@ pub(super) fn end_task(step: &mut Step<'_>, id: TaskId, outcome: Outcome) {
     tell_waiting(step, id);
 }
 
+/// Ends a task that waits, because its time is over: as the judge says (I6).
+pub(super) fn expire(step: &mut Step<'_>, id: TaskId, reason: DeadReason) {
+    let task = step.task(id).expect("the caller looked");
+    let policy = resolve::policy(step, task);
+    let verdict = judge(step, id, &policy, &Ending::Expired { reason }, None);
+    let outcome = match verdict.next {
+        Next::Fail => Some(Outcome::Failed),
+        Next::Discard => Some(Outcome::Discarded),
+        Next::Dead(_) | Next::Retry { .. } => None,
+    };
+    match (outcome, route_of(step, id, None)) {
+        (Some(outcome), _) => {
+            let finished = Finish {
+                spent: verdict.spent,
+                ..Finish::plain(outcome)
+            };
+            finish(step, id, None, finished, Leaves::default());
+        }
+        (None, Some(target)) => {
+            transfer::route(step, id, &target, &Leaves::default());
+            let finished = Finish {
+                spent: Some(reason),
+                ..Finish::plain(Outcome::Routed)
+            };
+            finish(step, id, None, finished, Leaves::default());
+        }
+        (None, None) => {
+            let at = step.now();
+            step.record(id.shard(), Event::TaskExpired { id, at, reason });
+            follow_up::after(step, id, End::Failed(reason));
+        }
+    }
+    tell_waiting(step, id);
+}
+
 fn judge(
     step: &mut Step<'_>,
     id: TaskId,
@@ -114,22 +158,28 @@ fn judge(
 ) -> Verdict {
     let drawn = step.draw();
     let task = step.task(id).expect("the caller has it");
-    let side = task.side.as_deref();
+    let (side, lease) = (task.side.as_deref(), task.lease());
     let spent = Spent {
         failures: task.failures,
         crashes: task.crashes,
         deferrals: task.deferrals,
-        unstarted_in_row: task.unstarted_in_row,
+        unstarted_in_row: task.unstarted_in_row.into(),
         rule_retries: side.map_or(&[], |side| side.rule_retries.as_slice()),
-        max_attempts: max_attempts.or_else(|| task.max_attempts()),
+        max_attempts: max_attempts.or_else(|| {
+            let said = resolve::attempts_said(step, task);
+            said.map(|(attempts, _)| attempts)
+        }),
         since: task.budget_since,
         previous_delay_ms: side.and_then(|side| side.previous_delay_ms),
+        end_by: task.life().and_then(|life| life.end_by()),
+        at_most_once: lease.is_some_and(|lease| lease.delivery == DeliveryMode::AtMostOnce),
     };
     let now = step.now();
     let mut verdict = retry::decide(policy, &spent, ending, now, &mut || drawn);
     if task.runs == limits::RUNS_MAX && matches!(verdict.next, Next::Retry { .. }) {
         // Redrives refresh every budget, but the fence has no number for another run.
         verdict.next = Next::Dead(DeadReason::AttemptsExhausted);
+        verdict.spent = Some(DeadReason::AttemptsExhausted);
     }
     verdict
 }
@@ -139,7 +189,7 @@ fn follow(
     step: &mut Step<'_>,
     id: TaskId,
     mut run: RunRecord,
-    verdict: Verdict,
+    (verdict, policy): (Verdict, &Policy),
     mut leaves: Leaves,
 ) {
     let at = step.now();
@@ -169,11 +219,12 @@ fn follow(
             let queue = step.task(id).expect("recorded a moment ago").queue.clone();
             step.touch_queue(&queue);
         }
-        Next::Dead(reason) => match route_of(step, id) {
+        Next::Dead(reason) => match route_of(step, id, routing_rule(&verdict, policy)) {
             Some(target) => {
-                super::transfer::route(step, id, &target, &leaves);
+                transfer::route(step, id, &target, &leaves);
                 let finished = Finish {
                     budget: Some(budget),
+                    spent: Some(reason),
                     ..Finish::plain(Outcome::Routed)
                 };
                 finish(step, id, Some(run), finished, leaves);
@@ -191,6 +242,7 @@ fn follow(
                         leaves,
                     },
                 );
+                follow_up::after(step, id, End::Failed(reason));
             }
         },
         Next::Fail | Next::Discard => {
@@ -201,6 +253,7 @@ fn follow(
             };
             let finished = Finish {
                 budget: Some(budget),
+                spent: verdict.spent,
                 ..Finish::plain(outcome)
             };
             finish(step, id, Some(run), finished, leaves);
@@ -208,17 +261,29 @@ fn follow(
     }
 }
 
-/// Where a spent task goes on; `None` where it stays as a dead letter.
-fn route_of(step: &Step<'_>, id: TaskId) -> Option<QueueName> {
+/// Where a spent task goes on; `None` where it stays as a dead letter. A task never comes to a queue
+/// where it has been.
+fn route_of(step: &Step<'_>, id: TaskId, rule: Option<&Rule>) -> Option<QueueName> {
     let task = step.task(id)?;
     let hops = task.side.as_deref().map_or(0, |side| side.hops);
-    let queue = step.ledger(id.shard()).queue(&task.queue)?;
-    let target = queue.settings.dead_letter_queue.clone();
-    target.filter(|_| hops < limits::ROUTE_HOPS_MAX)
+    let of_rule = rule.and_then(|rule| rule.dead_letter_queue.as_deref());
+    let of_rule = of_rule.and_then(|name| QueueName::new(task.queue.namespace(), name).ok());
+    let said = || resolve::dead_letter_queue(step, task).map(|(queue, _)| queue);
+    let target = of_rule.or_else(said)?;
+    let visited = task.more().map_or(&[][..], |more| &more.visited);
+    let been_there = target == task.queue || visited.contains(&target);
+    (!been_there && hops < limits::ROUTE_HOPS_MAX).then_some(target)
+}
+
+/// The rule that makes a task a dead letter, or whose own limit does.
+fn routing_rule<'p>(verdict: &Verdict, policy: &'p Policy) -> Option<&'p Rule> {
+    policy.rule(verdict.rule.as_deref()?)
 }
 
 struct Finish {
     outcome: Outcome,
+    /// What is spent, where the task ended because of that.
+    spent: Option<DeadReason>,
     budget: Option<Budget>,
     result: Option<Payload>,
     label: Option<Arc<str>>,
@@ -228,6 +293,7 @@ impl Finish {
     const fn plain(outcome: Outcome) -> Self {
         Self {
             outcome,
+            spent: None,
             budget: None,
             result: None,
             label: None,
@@ -238,11 +304,15 @@ impl Finish {
 fn finish(step: &mut Step<'_>, id: TaskId, run: Option<RunRecord>, finish: Finish, leaves: Leaves) {
     let Finish {
         outcome,
+        spent,
         budget,
         result,
         label,
     } = finish;
     let (run, leaves, at) = (run.map(Box::new), Box::new(leaves), step.now());
+    let task = step.task(id).expect("the caller has it");
+    let (result_ttl_ms, _) = resolve::result_ttl_ms(step, task);
+    let expires_at = Some(at.plus_ms(result_ttl_ms));
     let event = Event::TaskFinished {
         id,
         run,
@@ -252,6 +322,7 @@ fn finish(step: &mut Step<'_>, id: TaskId, run: Option<RunRecord>, finish: Finis
         result,
         label,
         leaves,
+        expires_at,
     };
     step.record(id.shard(), event);
     let queue = step
@@ -261,6 +332,11 @@ fn finish(step: &mut Step<'_>, id: TaskId, run: Option<RunRecord>, finish: Finis
         .clone();
     step.crowd(&queue);
     step.unblock_queue(&queue);
+    let end = match (outcome, spent) {
+        (Outcome::Failed | Outcome::Routed, Some(reason)) => End::Failed(reason),
+        (outcome, _) => End::Finished(outcome),
+    };
+    follow_up::after(step, id, end);
 }
 
 /// The record of a run that ends now; what it ended as is filled in by the caller.
@@ -285,6 +361,8 @@ fn record_of(step: &Step<'_>, task: &Task, policy: &Policy) -> RunRecord {
         failure: None,
         rule: None,
         policy: Some(policy.name.clone()),
+        policy_source: Source::Server,
+        policy_revision: 0,
         delay: None,
         note: None,
     }
@@ -300,6 +378,7 @@ fn outcome_of(ended: &Ended<'_>, extra: &Extra) -> RunOutcome {
         Ended::Judged(Ending::Deferred { .. }) => RunOutcome::Deferred,
         Ended::Judged(Ending::Released) => RunOutcome::Released,
         Ended::Judged(Ending::Unstarted) => RunOutcome::Unstarted,
+        Ended::Judged(Ending::Overrun { .. } | Ending::Expired { .. }) => RunOutcome::TimedOut,
     };
     extra.outcome.unwrap_or(plain)
 }
@@ -308,8 +387,11 @@ fn failure_of<'a>(ending: &Ending<'a>) -> Option<&'a Failure> {
     match ending {
         Ending::Failed { failure, .. }
         | Ending::Retried { failure, .. }
-        | Ending::Crashed { failure } => Some(failure),
-        Ending::Deferred { .. } | Ending::Released | Ending::Unstarted => None,
+        | Ending::Crashed { failure }
+        | Ending::Overrun { failure } => Some(failure),
+        Ending::Deferred { .. } | Ending::Released | Ending::Unstarted | Ending::Expired { .. } => {
+            None
+        }
     }
 }
 
@@ -377,7 +459,19 @@ fn tell_waiting(step: &mut Step<'_>, id: TaskId) {
 /// The side record of a task that continues another one elsewhere, after what its last run left.
 pub(super) fn side_of_continuation(task: &Task, leaves: &Leaves) -> Side {
     let side = task.side.as_deref().cloned().unwrap_or_default();
+    let mut visited = side
+        .more
+        .as_deref()
+        .map(|more| more.visited.clone())
+        .unwrap_or_default();
+    visited.push(task.queue.clone());
+    let more = More {
+        cause: side.more.as_deref().and_then(|more| more.cause),
+        visited,
+        ..More::default()
+    };
     Side {
+        more: more.said(),
         labels: side.labels,
         last_failure: leaves.failure.clone().or(side.last_failure),
         checkpoint: leaves.checkpoint.clone().or(side.checkpoint),

@@ -52,6 +52,7 @@ fn resume_lease(step: &mut Step<'_>, id: TaskId) {
     let task = step.task(id).expect("collected a moment ago");
     let lease = task.lease().expect("collected a moment ago").clone();
     let held = held_of(task, &lease);
+    super::cancel::set_alarm(step, id);
     let worker = lease.worker.clone();
     match lease.holder {
         Holder::Session(session) => {
@@ -89,6 +90,7 @@ fn hold(step: &mut Step<'_>, id: SessionId, task: TaskId, lease: &Lease, held: H
             host: "".into(),
             queues: Vec::new(),
             kinds: Vec::new(),
+            proposals: Vec::new(),
         };
         let lateness = step.sessions().lateness_ms;
         let mut session = Session::new(id, info, Vec::new(), now, lateness);

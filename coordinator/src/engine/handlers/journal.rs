@@ -32,7 +32,7 @@ pub(super) fn refresh(step: &mut Step<'_>, refresh: &Refresh) -> Answer {
                     break;
                 }
                 looked_at += 1;
-                if let Some(image) = image_of(step, refresh, *entity) {
+                if let Some(image) = image_of(step, refresh, entity) {
                     step.record(refresh.shard, image);
                 }
             }
@@ -55,16 +55,17 @@ pub(super) fn segments_cleaned(step: &mut Step<'_>, below: u64) -> Answer {
     Answer::Done
 }
 
-fn image_of(step: &Step<'_>, refresh: &Refresh, entity: Entity) -> Option<Event> {
+fn image_of(step: &Step<'_>, refresh: &Refresh, entity: &Entity) -> Option<Event> {
     let ledger = step.ledger(refresh.shard);
     match entity {
         Entity::Task(id) => {
-            let task = ledger.task(id);
+            let task = ledger.task(*id);
             let task = task.filter(|task| task.recorded_at < refresh.below)?;
             let task = Box::new(task.clone());
             Some(Event::TaskImage { task })
         }
         Entity::Transfer { target, number } => {
+            let (target, number) = (*target, *number);
             let unconfirmed = &ledger.outgoing_to(target)?.unconfirmed;
             let task = unconfirmed.get(&number);
             let task = task
@@ -75,6 +76,18 @@ fn image_of(step: &Step<'_>, refresh: &Refresh, entity: Entity) -> Option<Event>
                 number,
                 task,
             })
+        }
+        Entity::Memory(key) => {
+            let memory = ledger.memory_kept(key);
+            let memory = memory.filter(|memory| memory.recorded_at < refresh.below)?;
+            let (key, memory) = (key.clone(), Box::new(memory.clone()));
+            Some(Event::Remembered { key, memory })
+        }
+        Entity::Kind(name) => {
+            let kind = ledger.kind(name);
+            let kind = kind.filter(|kind| kind.recorded_at < refresh.below)?;
+            let kind = Box::new(kind.clone());
+            Some(Event::KindConfigured { kind })
         }
     }
 }

@@ -4,7 +4,7 @@
 //! from the outset, and end as a crash when nobody extends them.
 
 use crate::engine::clocks::Alarm;
-use crate::engine::command::LeaseTasks;
+use crate::engine::command::{Heartbeat, LeaseTasks};
 use crate::engine::effect::{Answer, Extension};
 use crate::engine::ids::{LeaseToken, RequestId};
 use crate::engine::ledger::task::Holder;
@@ -13,7 +13,7 @@ use crate::engine::rejection::Rejection;
 use crate::engine::sessions::{Member, Poll, Subscription};
 use crate::engine::step::Step;
 
-use super::dispatch;
+use super::{beat, dispatch, kind};
 
 /// Leases what is ready; waits for the first task where nothing is.
 pub(super) fn lease_tasks(
@@ -31,6 +31,7 @@ pub(super) fn lease_tasks(
             limit,
         }));
     }
+    kind::propose(step, &lease.worker);
     let free = limits::UNARY_LEASES_MAX - step.unary_held(&lease.worker.worker);
     if free == 0 {
         let limit = limits::UNARY_LEASES_MAX as u64;
@@ -63,9 +64,14 @@ pub(super) fn lease_tasks(
 }
 
 /// Gives leases more time.
-pub(super) fn extend(step: &mut Step<'_>, tokens: &[Option<LeaseToken>], ttl_ms: u64) -> Answer {
+pub(super) fn extend(
+    step: &mut Step<'_>,
+    tokens: &[Option<LeaseToken>],
+    ttl_ms: u64,
+    beats: Vec<Heartbeat>,
+) -> Answer {
     let until = step.now().plus_ms(ttl_ms);
-    let extend = |token: &Option<LeaseToken>| {
+    let mut extend = |token: &Option<LeaseToken>| {
         let lease = token.and_then(|token| {
             let task = step.task(token.task)?;
             let lease = task.lease().filter(|_| task.token() == Some(token))?;
@@ -86,7 +92,15 @@ pub(super) fn extend(step: &mut Step<'_>, tokens: &[Option<LeaseToken>], ttl_ms:
             },
         }
     };
-    Answer::Extended(tokens.iter().map(extend).collect())
+    let renewed: Vec<_> = beats
+        .iter()
+        .map(|beat| beat.content.as_ref().ok().map(|c| c.token))
+        .collect();
+    let extensions = tokens.iter().map(&mut extend).collect();
+    renewed.iter().for_each(|token| {
+        extend(token);
+    });
+    Answer::Extended(extensions, beat::heartbeats(step, beats))
 }
 
 /// A caller went away: it waits no more.

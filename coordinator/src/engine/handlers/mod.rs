@@ -3,27 +3,36 @@
 //! Owns the routing, and what ends every step: ready tasks are given to those who want work, and
 //! queues forget what is beyond their history. A handler that refuses has recorded nothing.
 
+mod beat;
 mod cancel;
 mod dead;
 mod dispatch;
+mod edit;
 mod end_run;
 mod enqueue;
 pub(super) mod epoch;
+mod follow_up;
 mod journal;
+mod kind;
 mod lease;
 mod leaving;
 mod query;
 mod queue;
+mod reference;
+mod remember;
 mod resolve;
 mod session;
 mod settle;
 mod tick;
 mod transfer;
+mod unique;
 
-use super::command::{Call, Command, FromWorker};
+pub(super) use beat::Beat;
+
+use super::command::{Call, Caller, Command, FromWorker, TaskRef};
 use super::effect::Answer;
 use super::event::Event;
-use super::ids::{LinkId, RequestId};
+use super::ids::{LinkId, QueueName, RequestId, ShardId, TaskId};
 use super::limits;
 use super::rejection::Rejection;
 use super::step::Step;
@@ -31,8 +40,12 @@ use super::step::Step;
 /// Handles one command.
 pub(super) fn handle(step: &mut Step<'_>, command: Command) {
     match command {
-        Command::Call { request, call } => {
-            if let Some(reply) = call_now(step, request, call) {
+        Command::Call {
+            request,
+            caller,
+            call,
+        } => {
+            if let Some(reply) = remember::once(step, request, caller, call) {
                 step.reply(request, reply);
             }
         }
@@ -51,26 +64,37 @@ pub(super) fn handle(step: &mut Step<'_>, command: Command) {
     forget_beyond_history(step);
 }
 
-/// Handles a call; `None` where the reply comes later.
+/// Handles a call of somebody; `None` where the reply comes later.
 fn call_now(
     step: &mut Step<'_>,
     request: RequestId,
+    caller: &Caller,
     call: Call,
 ) -> Option<Result<Answer, Rejection>> {
+    let by = &caller.by;
     let reply = match call {
         Call::Refresh(refresh) => Ok(journal::refresh(step, &refresh)),
         Call::SegmentsCleaned { below } => Ok(journal::segments_cleaned(step, below)),
-        Call::Enqueue(tasks) => enqueue::handle(step, tasks),
-        Call::GetTask(id) => query::get_task(step, id),
+        Call::Enqueue(enqueue) => enqueue::handle(step, enqueue, caller),
+        Call::GetTask(task) => on(step, &task, |step, id| query::get_task(step, id)),
         Call::ListTasks(list) => Ok(query::list_tasks(step, &list)),
-        Call::WaitTask { id, timeout_ms } => {
-            return query::wait_task(step, request, id, timeout_ms);
+        Call::WaitTask { task, timeout_ms } => match reference::id_of(step, &task) {
+            Ok(id) => return query::wait_task(step, request, id, timeout_ms),
+            Err(unknown) => Err(unknown),
+        },
+        Call::CancelTask { task, cancel } => on(step, &task, |step, id| {
+            cancel::cancel(step, id, &cancel, by)
+        }),
+        Call::UpdateTask { task, change } => {
+            on(step, &task, |step, id| edit::update(step, id, &change, by))
         }
-        Call::CancelTask { id, reason } => cancel::cancel(step, id, &reason),
-        Call::UpdateTask { id, timeouts } => cancel::update(step, id, timeouts),
         Call::LeaseTasks(lease) => return lease::lease_tasks(step, request, lease),
         Call::ReportTasks(reports) => Ok(Answer::Acks(settle::reports(step, None, reports))),
-        Call::ExtendLeases { tokens, ttl_ms } => Ok(lease::extend(step, &tokens, ttl_ms)),
+        Call::ExtendLeases {
+            tokens,
+            ttl_ms,
+            beats,
+        } => Ok(lease::extend(step, &tokens, ttl_ms, beats)),
         Call::ListWorkers { namespace, queue } => {
             Ok(query::list_workers(step, &namespace, queue.as_ref()))
         }
@@ -98,14 +122,38 @@ fn call_now(
             count_max,
         )),
         Call::ConfigureQueue { queue, change } => queue::configure(step, &queue, change),
-        Call::PauseQueue { queue, reason } => queue::pause(step, &queue, &reason),
+        Call::PauseQueue { queue, reason } => queue::pause(step, &queue, &reason, by),
         Call::ResumeQueue(queue) => queue::resume(step, &queue),
-        Call::RedriveTask { id, delay_ms } => dead::redrive(step, id, delay_ms),
-        Call::DiscardTask(id) => dead::discard(step, id),
-        Call::Bulk(bulk) => Ok(dead::bulk(step, &bulk)),
+        Call::RedriveTask {
+            task,
+            delay_ms,
+            reason,
+        } => on(step, &task, |step, id| {
+            dead::redrive(step, id, delay_ms, (by, &reason))
+        }),
+        Call::DiscardTask(task) => on(step, &task, dead::discard),
+        Call::SetKind { name, settings } => kind::set(step, &name, *settings),
+        Call::GetKind(name) => kind::get(step, &name),
+        Call::ListKinds {
+            namespace,
+            after,
+            count_max,
+        } => Ok(kind::list(step, &namespace, after.as_ref(), count_max)),
+        Call::DeleteKind(name) => kind::delete(step, &name),
+        Call::Bulk(bulk) => Ok(dead::bulk(step, &bulk, by)),
         Call::ServerFacts => Ok(query::server_facts(step)),
     };
     Some(reply)
+}
+
+/// Does something with the task that is meant.
+fn on(
+    step: &mut Step<'_>,
+    task: &TaskRef,
+    act: impl FnOnce(&mut Step<'_>, TaskId) -> Result<Answer, Rejection>,
+) -> Result<Answer, Rejection> {
+    let id = reference::id_of(step, task)?;
+    act(step, id)
 }
 
 fn from_worker(step: &mut Step<'_>, link: LinkId, message: FromWorker) {
@@ -120,16 +168,24 @@ fn from_worker(step: &mut Step<'_>, link: LinkId, message: FromWorker) {
             session::receipt(step, id, through, &buffered);
         }
         FromWorker::Reports(reports) => session::reports(step, id, link, reports),
+        FromWorker::Heartbeats(beats) => beat::on_stream(step, link, beats),
         FromWorker::Pong => {}
         FromWorker::Goodbye => session::goodbye(step, id),
     }
+}
+
+/// How many finished tasks a queue keeps.
+fn kept_of(step: &Step<'_>, shard: ShardId, queue: &QueueName) -> usize {
+    let settings = step.ledger(shard).queue(queue).map(|queue| &queue.settings);
+    let said = settings.and_then(|settings| settings.finished_max);
+    said.map_or(step.config().finished_per_queue_max, |max| max as usize)
 }
 
 /// Queues that gained a finished task forget the oldest beyond their history, some at a time.
 fn forget_beyond_history(step: &mut Step<'_>) {
     for queue in step.take_crowded() {
         let shard = step.shard_of(&queue);
-        let keep = step.config().finished_per_queue_max;
+        let keep = kept_of(step, shard, &queue);
         let Some(index) = step.agenda(shard).queue(&queue) else {
             continue;
         };

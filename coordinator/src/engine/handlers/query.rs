@@ -4,21 +4,65 @@
 
 use std::sync::Arc;
 
+use crate::engine::agenda::{QueueIndex, serves};
 use crate::engine::clocks::Alarm;
-use crate::engine::command::{Cursor, ListTasks, Selection};
-use crate::engine::effect::{Answer, Counts, QueueView, ServerFacts, TaskView, WorkerView};
+use crate::engine::command::{Cursor, KindServed, ListTasks, Selection};
+use crate::engine::effect::{
+    Answer, Counts, QueueView, ServerFacts, TaskView, Unserved, WorkerView,
+};
 use crate::engine::ids::{QueueName, RequestId, ShardId, TaskId, Timestamp};
 use crate::engine::ledger::queue::Queue;
-use crate::engine::ledger::task::{State, Task};
+use crate::engine::ledger::task::{State, Task, TaskState};
 use crate::engine::limits;
 use crate::engine::rejection::Rejection;
 use crate::engine::step::Step;
 
-use super::{cancel, dead, resolve};
+use super::{dead, resolve};
 
 /// One task.
 pub(super) fn get_task(step: &Step<'_>, id: TaskId) -> Result<Answer, Rejection> {
-    cancel::answer(step, id)
+    let task = step.task(id).ok_or(Rejection::TaskNotFound(id))?;
+    let mut view = resolve::view(step, task);
+    view.no_worker = view.state == TaskState::Ready && !is_served(step, task);
+    Ok(Answer::Task(Box::new(view)))
+}
+
+/// Whether a worker is connected, or waits in a call, that runs this task.
+fn is_served(step: &Step<'_>, task: &Task) -> bool {
+    let served = workers_of(step, &task.queue);
+    let mut served = served.into_iter();
+    served.any(|kinds| serves(kinds, &task.kind, task.version))
+}
+
+/// What the workers of a queue run that are connected or wait in a call.
+fn workers_of<'s>(step: &'s Step<'_>, queue: &QueueName) -> Vec<&'s [KindServed]> {
+    let sessions = step.sessions().iter();
+    let sessions = sessions.filter(|session| session.link.is_some() && !session.lost);
+    let sessions = sessions.map(|session| (&session.queues, &session.info.kinds));
+    let polls = step.sessions().polls.values();
+    let polls = polls.map(|poll| (&poll.queues, &poll.info.kinds));
+    let all = sessions.chain(polls);
+    let of_queue = all.filter(|(queues, _)| queues.iter().any(|sub| sub.queue == *queue));
+    of_queue.map(|(_, kinds)| kinds.as_slice()).collect()
+}
+
+/// Ready tasks of a queue that no worker that is connected runs.
+fn unserved(step: &Step<'_>, queue: &QueueName, index: &QueueIndex) -> Vec<Unserved> {
+    let ready = index.ready_by_kind();
+    if ready.is_empty() {
+        return Vec::new();
+    }
+    let workers = workers_of(step, queue);
+    let unserved = ready.into_iter().filter(|((kind, version), _)| {
+        let mut workers = workers.iter();
+        !workers.any(|kinds| serves(kinds, kind, *version))
+    });
+    let unserved = unserved.map(|((kind, version), ready)| Unserved {
+        kind: kind.clone(),
+        version,
+        ready,
+    });
+    unserved.take(limits::UNSERVED_LISTED_MAX).collect()
 }
 
 /// A page of tasks.
@@ -113,6 +157,24 @@ fn selects(step: &Step<'_>, selection: &Selection, task: &Task) -> bool {
     queue
         && task.queue.namespace() == &*selection.namespace
         && selection.filter.matches(task, step.now())
+}
+
+/// Live tasks that were enqueued before an instant, in the order of their ids.
+pub(super) fn scan_live(
+    step: &Step<'_>,
+    selection: &Selection,
+    after: Option<&Cursor>,
+    count_max: usize,
+    before: Timestamp,
+) -> (Vec<TaskId>, Option<Cursor>) {
+    let (mut ids, next) = scan_tasks(step, selection, after, count_max);
+    ids.retain(|id| {
+        step.task(*id).is_some_and(|task| {
+            let live = matches!(task.state, State::Pending { .. } | State::Leased(_));
+            live && task.enqueued_at < before
+        })
+    });
+    (ids, next)
 }
 
 /// Dead letters in the order (shard, queue, time of death, id).
@@ -227,12 +289,16 @@ pub(super) fn get_queue(step: &Step<'_>, name: &QueueName) -> Result<Answer, Rej
     let shard = step.shard_of(name);
     let queue = step.ledger(shard).queue(name);
     let queue = queue.ok_or_else(|| Rejection::QueueNotFound(name.clone()))?;
-    Ok(Answer::Queue(Box::new(view_of(step, shard, queue))))
+    let mut view = view_of(step, shard, queue);
+    if let Some(index) = step.agenda(shard).queue(name) {
+        view.unserved = unserved(step, name, index);
+    }
+    Ok(Answer::Queue(Box::new(view)))
 }
 
 fn view_of(step: &Step<'_>, shard: ShardId, queue: &Queue) -> QueueView {
     let index = step.agenda(shard).queue(&queue.name);
-    let first = index.and_then(|index| index.first_ready(&[]));
+    let first = index.and_then(|index| index.first_ready(&[], None));
     let ready_since = first.and_then(|id| match step.task(id)?.state {
         State::Pending { not_before } => Some(not_before),
         State::Leased(_) | State::Dead { .. } | State::Finished(_) => None,
@@ -241,6 +307,7 @@ fn view_of(step: &Step<'_>, shard: ShardId, queue: &Queue) -> QueueView {
         queue: queue.clone(),
         counts: index.map_or_else(Counts::default, |index| index.counts()),
         oldest_ready_ms: ready_since.map_or(0, |since| step.now().since_ms(since)),
+        unserved: Vec::new(),
     }
 }
 

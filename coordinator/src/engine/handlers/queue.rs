@@ -3,6 +3,8 @@
 //! Owns what operators change of a queue. Pause stops grants only: timers, enqueues and running
 //! leases go on (rule 16).
 
+use std::sync::Arc;
+
 use crate::engine::command::QueueChange;
 use crate::engine::effect::Answer;
 use crate::engine::event::Event;
@@ -46,6 +48,15 @@ pub(super) fn configure(
     if let Some(target) = change.dead_letter_queue {
         settings.dead_letter_queue = target;
     }
+    if let Some(terms) = change.terms {
+        settings.terms = terms.filter(|terms| !terms.is_empty());
+    }
+    if let Some(aging_ms) = change.aging_ms {
+        settings.aging_ms = aging_ms;
+    }
+    if let Some(finished_max) = change.finished_max {
+        settings.finished_max = finished_max;
+    }
     let queue_name = queue.clone();
     step.record(
         shard,
@@ -63,6 +74,7 @@ pub(super) fn pause(
     step: &mut Step<'_>,
     queue: &QueueName,
     reason: &str,
+    by: &Arc<str>,
 ) -> Result<Answer, Rejection> {
     let shard = step.shard_of(queue);
     ensure_queue(step, shard, queue)?;
@@ -75,12 +87,13 @@ pub(super) fn pause(
         at,
         reason: reason.into(),
     };
-    if known.paused.as_ref() != Some(&pause) {
+    if known.paused.as_ref() != Some(&pause) || known.paused_by != *by {
         step.record(
             shard,
             Event::QueuePaused {
                 queue: queue.clone(),
                 pause,
+                by: by.clone(),
             },
         );
     }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::command::{Capacity, Hello, Report};
-use crate::engine::effect::{CancelReason, Effect, ToWorker, Welcome};
+use crate::engine::effect::{Effect, ToWorker, Welcome};
 use crate::engine::event::Event;
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::ids::{LeaseToken, LinkId, SessionId, TaskId};
@@ -19,6 +19,7 @@ use crate::engine::sessions::{Member, Session, Subscription};
 use crate::engine::step::Step;
 
 use super::end_run::{Ended, Extra, end_run};
+use super::{cancel, kind};
 
 /// A stream opened: a new session, or an earlier one comes back.
 pub(super) fn hello(step: &mut Step<'_>, link: LinkId, hello: Hello) {
@@ -58,6 +59,7 @@ pub(super) fn hello(step: &mut Step<'_>, link: LinkId, hello: Hello) {
         abort_after_ms: config.abort_after_ms(),
     };
     step.tell(link, ToWorker::Welcome(welcome));
+    kind::propose(step, &hello.worker);
     tell_again(step, id);
     schedule(step, id);
     step.touch_member(Member::Session(id));
@@ -159,12 +161,9 @@ fn tell_again(step: &mut Step<'_>, id: SessionId) {
     let drain = session.drain_asked.clone();
     let held: Vec<TaskId> = session.held.keys().copied().collect();
     for task in held {
-        let Some(task) = step.task(task) else {
-            continue;
-        };
-        let (token, lease) = (task.token(), task.lease());
-        if let (Some(token), Some(true)) = (token, lease.map(|lease| lease.cancel_requested)) {
-            step.tell_cancel(id, token, (CancelReason::Requested, ""), None);
+        let lease = step.task(task).and_then(Task::lease);
+        if lease.is_some_and(|lease| lease.cancel_requested) {
+            cancel::tell(step, task);
         }
     }
     if let Some((reason, deadline_ms)) = drain {

@@ -6,16 +6,16 @@ use crate::engine::clocks::Alarm;
 use crate::engine::effect::{CancelReason, ToWorker};
 use crate::engine::event::Event;
 use crate::engine::failure::{Failure, FailureClass};
-use crate::engine::ids::{TaskId, Timestamp};
+use crate::engine::ids::TaskId;
 use crate::engine::ledger::history::RunOutcome;
 use crate::engine::ledger::task::Holder;
 use crate::engine::limits;
-use crate::engine::retry::Ending;
+use crate::engine::retry::{DeadReason, Ending};
 use crate::engine::sessions::Member;
 use crate::engine::step::Step;
 
 use super::end_run::{Ended, Extra, end_run};
-use super::{dispatch, query, session};
+use super::{beat, cancel, dispatch, end_run, query, remember, session};
 
 /// Alarms handled by one tick.
 const ALARMS_MAX: usize = 1000;
@@ -34,8 +34,10 @@ pub(super) fn handle(step: &mut Step<'_>) {
     session::record_begun(step);
     session::wake_due(step);
     ring_due(step);
+    end_overdue(step);
     step.promote_due(limits::PROMOTIONS_PER_TURN_MAX);
     expire(step);
+    remember::expire(step);
 }
 
 fn ring_due(step: &mut Step<'_>) {
@@ -51,6 +53,8 @@ fn ring_due(step: &mut Step<'_>) {
             Alarm::Soft(id) => soft_limit(step, id),
             Alarm::Hard(id) => hard_limit(step, id),
             Alarm::Life(id) => life_over(step, id),
+            Alarm::Cancel(id) => cancel::revoke(step, id),
+            Alarm::Checkpoint(id) => beat::save(step, id),
             Alarm::Wait(request) => {
                 if step.sessions().polls.contains_key(&request) {
                     dispatch::finish_poll(step, request);
@@ -95,11 +99,7 @@ fn hard_limit(step: &mut Step<'_>, id: TaskId) {
     let hard_ms = lease.timeouts.hard_ms.unwrap_or_default();
     let message = format!("the run was over its hard limit of {hard_ms} ms");
     let failure = Failure::new(FailureClass::Timeout, &message);
-    let ending = Ending::Failed {
-        failure: &failure,
-        not_retryable: false,
-        retry_after_ms: None,
-    };
+    let ending = Ending::Overrun { failure: &failure };
     let extra = Extra {
         outcome: Some(RunOutcome::TimedOut),
         ..Extra::default()
@@ -127,10 +127,52 @@ fn life_over(step: &mut Step<'_>, id: TaskId) {
     );
 }
 
+/// Tasks whose ttl or deadline is over end, on time, a bounded number of them.
+fn end_overdue(step: &mut Step<'_>) {
+    let now = step.now();
+    let mut left = limits::EXPIRIES_PER_TURN_MAX;
+    for shard in step.shard_ids() {
+        while left > 0 && !step.is_full() {
+            let Some(id) = step.agenda(shard).due_death(now) else {
+                break;
+            };
+            left -= 1;
+            over(step, id);
+        }
+    }
+}
+
+/// One task's time is over.
+fn over(step: &mut Step<'_>, id: TaskId) {
+    let now = step.now();
+    let task = step.task(id).expect("deaths are of live tasks");
+    let end_by = task.life().and_then(|life| life.end_by());
+    let (Some(token), Some(lease)) = (task.token(), task.lease()) else {
+        let reason = if end_by.is_some_and(|end_by| end_by <= now) {
+            DeadReason::DeadlineExceeded
+        } else {
+            DeadReason::TtlExpired
+        };
+        end_run::expire(step, id, reason);
+        return;
+    };
+    let holder = lease.holder;
+    let reason = DeadReason::DeadlineExceeded;
+    end_run(
+        step,
+        id,
+        Ended::Judged(Ending::Expired { reason }),
+        Extra::default(),
+    );
+    if let Holder::Session(session) = holder {
+        let detail = "the task's deadline is over and the lease is gone";
+        step.tell_cancel(session, token, (CancelReason::Deadline, detail), None);
+    }
+}
+
 /// Finished tasks whose time is over are forgotten (rule 14).
 fn expire(step: &mut Step<'_>) {
-    let retention = step.config().finished_retention_ms;
-    let at = Timestamp(step.now().0.saturating_sub(retention));
+    let at = step.now();
     let mut left = EXPIRED_MAX;
     for shard in step.shard_ids() {
         let due = step.ledger(shard).finished_through((at, TaskId::MAX));

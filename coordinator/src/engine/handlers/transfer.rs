@@ -15,6 +15,7 @@ use crate::engine::step::Step;
 
 use super::end_run::side_of_continuation;
 use super::enqueue::create_queue;
+use super::resolve;
 
 /// Sends a task on to another queue, as a new task with a fresh budget.
 pub(super) fn route(step: &mut Step<'_>, id: TaskId, target: &QueueName, leaves: &Leaves) {
@@ -46,7 +47,12 @@ pub(super) fn route(step: &mut Step<'_>, id: TaskId, target: &QueueName, leaves:
         side,
         ..task.clone()
     };
-    let to = step.shard_of(target);
+    send_task(step, shard, copy);
+}
+
+/// Sends a task from a shard to the queue that it names, where it is created.
+pub(super) fn send_task(step: &mut Step<'_>, shard: ShardId, task: Task) {
+    let to = step.shard_of(&task.queue);
     let number = step
         .ledger(shard)
         .outgoing_to(to)
@@ -57,7 +63,7 @@ pub(super) fn route(step: &mut Step<'_>, id: TaskId, target: &QueueName, leaves:
         Event::TransferSent {
             target: to,
             number,
-            task: Box::new(copy),
+            task: Box::new(task),
         },
     );
     let oldest = step
@@ -140,9 +146,14 @@ fn arrive(step: &mut Step<'_>, origin: ShardId, target: ShardId, number: u64, se
     }
     let id = step.new_task_id(target);
     let index = step.agenda(target).queue(&sent.queue);
-    let fits = index.is_none_or(|i| i.has_room_for_kind(&sent.kind, limits::KINDS_MAX));
+    let fits =
+        index.is_none_or(|i| i.has_room_for_kind(&sent.kind, sent.version, limits::KINDS_MAX));
+    let not_before = match &sent.state {
+        State::Pending { not_before } => (*not_before).max(now),
+        State::Leased(_) | State::Dead { .. } | State::Finished(_) => now,
+    };
     let state = if fits {
-        State::Pending { not_before: now }
+        State::Pending { not_before }
     } else {
         // It is never refused: what cannot be created as asked is a dead letter here.
         State::Dead {
@@ -151,7 +162,18 @@ fn arrive(step: &mut Step<'_>, origin: ShardId, target: ShardId, number: u64, se
         }
     };
     let enqueue_seq = step.ledger(target).last_seq() + 1;
+    let levels = resolve::Levels {
+        own: sent.terms(),
+        ..resolve::Levels::of(step, &sent.queue, &sent.kind)
+    };
+    let life = resolve::life(&levels, not_before);
+    let mut side = sent.side.clone();
+    if life.is_some() {
+        let side = side.get_or_insert_default();
+        side.more.get_or_insert_default().life = life;
+    }
     let task = Task {
+        side,
         id,
         enqueue_seq,
         enqueued_at: now,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::engine::failure::Failure;
 use crate::engine::ids::Timestamp;
+use crate::engine::ledger::terms::Source;
 use crate::engine::limits::HISTORY_RUNS_MAX;
 
 /// One run, from lease to end.
@@ -33,6 +34,10 @@ pub struct RunRecord {
     pub rule: Option<Arc<str>>,
     /// The policy that decided.
     pub policy: Option<Arc<str>>,
+    /// Where that policy was said.
+    pub policy_source: Source,
+    /// The revision of the kind or queue that said it; 0 elsewhere.
+    pub policy_revision: u64,
     /// The delay before and after jitter, where a retry followed.
     pub delay: Option<Delay>,
     /// What the worker said of a deferral, release or discard.
@@ -80,6 +85,25 @@ pub enum RunOutcome {
     Discarded,
     /// It ended after a cancel was asked for, and did not succeed.
     Cancelled,
+}
+
+impl RunOutcome {
+    /// The name in UPPER_SNAKE_CASE, as users see it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Succeeded => "SUCCEEDED",
+            Self::Failed => "FAILED",
+            Self::Retried => "RETRIED",
+            Self::Deferred => "DEFERRED",
+            Self::Released => "RELEASED",
+            Self::TimedOut => "TIMED_OUT",
+            Self::Crashed => "CRASHED",
+            Self::Unstarted => "UNSTARTED",
+            Self::Discarded => "DISCARDED",
+            Self::Cancelled => "CANCELLED",
+        }
+    }
 }
 
 /// The runs kept of one task.
@@ -181,6 +205,8 @@ mod tests {
             failure: None,
             rule: None,
             policy: None,
+            policy_source: Source::Server,
+            policy_revision: 0,
             delay: None,
             note: None,
         }

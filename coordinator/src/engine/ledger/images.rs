@@ -7,6 +7,7 @@
 use super::{Ledger, Outgoing};
 use crate::engine::event::ShardImage;
 use crate::engine::ids::ShardId;
+use crate::engine::ledger::kind::Kind;
 use crate::engine::ledger::queue::Queue;
 use crate::engine::ledger::task::Task;
 
@@ -39,7 +40,8 @@ impl Ledger {
             .flat_map(|out| out.unconfirmed.values());
         let transfers: u64 = unconfirmed.map(|task| task.image_bytes()).sum();
         let queues = self.queues.len() as u64 * QUEUE_IMAGE_BYTES;
-        self.image_bytes + transfers + queues
+        let kinds: u64 = self.kinds.values().map(Kind::image_bytes).sum();
+        self.image_bytes + self.memory_bytes + transfers + queues + kinds
     }
 
     /// A log that begins here: the shard goes on from what this says.

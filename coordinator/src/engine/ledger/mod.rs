@@ -4,21 +4,29 @@
 //! them (I1), the same for a live run and for replay. Never reads a clock, draws or resolves (I7);
 //! never answers "what is due": that is the agenda.
 
+mod changes;
 pub mod history;
 mod images;
 mod keep;
+pub mod kind;
+pub mod memory;
+pub mod more;
 pub mod queue;
 mod replay;
 pub mod task;
+pub mod terms;
 mod transition;
+mod weight;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::dense::DenseMap;
 use super::event::Event;
 use super::ids::{QueueName, ShardId, TaskId, Timestamp};
 use super::retry::Budget;
 use keep::Texts;
+use kind::{Kind, KindName};
+use memory::{Memory, MemoryKey};
 use queue::{Queue, Totals};
 pub use replay::{ReplayError, ReplayProblem};
 use task::{Outcome, State, Task};
@@ -36,6 +44,11 @@ pub struct Ledger {
     finished: DenseMap<(Timestamp, TaskId), ()>,
     outgoing: BTreeMap<ShardId, Outgoing>,
     received_through: BTreeMap<ShardId, u64>,
+    memories: BTreeMap<MemoryKey, Memory>,
+    memory_expiries: BTreeSet<(Timestamp, MemoryKey)>,
+    memory_bytes: u64,
+    producers: usize,
+    kinds: BTreeMap<KindName, Kind>,
     bytes: u64,
     image_bytes: u64,
     texts: Texts,
@@ -66,6 +79,11 @@ impl Ledger {
             finished: DenseMap::default(),
             outgoing: BTreeMap::new(),
             received_through: BTreeMap::new(),
+            memories: BTreeMap::new(),
+            memory_expiries: BTreeSet::new(),
+            memory_bytes: 0,
+            producers: 0,
+            kinds: BTreeMap::new(),
             bytes: 0,
             image_bytes: 0,
             texts: Texts::default(),
@@ -97,10 +115,10 @@ impl Ledger {
         self.newest
     }
 
-    /// What the tasks take in memory.
+    /// What the tasks and the memories take in memory.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
-        self.bytes
+        self.bytes + self.memory_bytes
     }
 
     /// The task of this id.
@@ -143,9 +161,9 @@ impl Ledger {
         self.queues.len()
     }
 
-    /// When the task that ended the longest ago did.
+    /// When the next finished task is to be forgotten.
     #[must_use]
-    pub fn oldest_finished(&self) -> Option<Timestamp> {
+    pub fn next_forgotten(&self) -> Option<Timestamp> {
         self.finished.first().map(|((at, _), ())| *at)
     }
 
@@ -168,10 +186,12 @@ impl Ledger {
         self.received_through.get(&origin).copied().unwrap_or(0)
     }
 
-    /// What all tasks take in memory, counted anew: equals [`Ledger::bytes`].
+    /// What all tasks and memories take in memory, counted anew: equals [`Ledger::bytes`].
     #[must_use]
     pub fn recount_bytes(&self) -> u64 {
-        self.tasks.iter().map(|(_, task)| task.bytes()).sum()
+        let tasks = self.tasks.iter().map(|(_, task)| task.bytes());
+        let memories = self.memories.iter().map(|(key, memory)| memory.bytes(key));
+        tasks.sum::<u64>() + memories.sum::<u64>()
     }
 
     /// Makes one event a fact: the only change there is.
@@ -198,10 +218,27 @@ impl Ledger {
                 entry.settings = settings.clone();
                 entry.revision = *revision;
             }
-            Event::QueuePaused { queue, pause } => {
-                self.queue_mut(queue).paused = Some(pause.clone());
+            Event::QueuePaused { queue, pause, by } => {
+                let queue = self.queue_mut(queue);
+                queue.paused = Some(pause.clone());
+                queue.paused_by = by.clone();
             }
-            Event::QueueResumed { queue } => self.queue_mut(queue).paused = None,
+            Event::QueueResumed { queue } => {
+                let queue = self.queue_mut(queue);
+                queue.paused = None;
+                queue.paused_by = "".into();
+            }
+            Event::Remembered { key, memory } => self.remembered(key, memory),
+            Event::RememberedMore {
+                key,
+                tasks,
+                expires_at,
+            } => self.remembered_more(key, tasks, *expires_at),
+            Event::MemoriesForgotten { at, last } => self.memories_forgotten(&(*at, last.clone())),
+            Event::KindConfigured { kind } => self.kind_configured(kind),
+            Event::KindRemoved { name, .. } => {
+                self.kinds.remove(name);
+            }
             Event::TaskEnqueued { task } => self.accept(task),
             Event::TasksForgotten { ids } => ids.iter().for_each(|id| self.forget(*id)),
             Event::ExpiredThrough { at, last } => self.expire((*at, *last)),
@@ -232,8 +269,12 @@ impl Ledger {
             }
             Event::LeaseGranted { id, .. }
             | Event::LeaseStarted { id, .. }
-            | Event::CancelRequested { id }
+            | Event::CancelRequested { id, .. }
+            | Event::LeaseExtended { id, .. }
+            | Event::CheckpointSaved { id, .. }
             | Event::TimeoutsChanged { id, .. }
+            | Event::TaskEdited { id, .. }
+            | Event::TaskExpired { id, .. }
             | Event::RetryScheduled { id, .. }
             | Event::TaskDied { id, .. }
             | Event::TaskFinished { id, .. }
@@ -273,7 +314,7 @@ impl Ledger {
         self.bytes = self.bytes - before + task.bytes();
         self.image_bytes = self.image_bytes - image_before + task.image_bytes();
         if let State::Finished(finished) = &task.state {
-            self.finished.insert((finished.at, id), ());
+            self.finished.insert((finished.forgotten_at(), id), ());
         }
         if let Some(queue) = self.queues.get_mut(&task.queue) {
             count(&mut queue.totals, event);
@@ -296,7 +337,7 @@ impl Ledger {
         self.bytes += task.bytes();
         self.image_bytes += task.image_bytes();
         if let State::Finished(finished) = &task.state {
-            self.finished.insert((finished.at, task.id), ());
+            self.finished.insert((finished.forgotten_at(), task.id), ());
         }
         let task = self.keep(task, self.last_seq);
         let known = self.tasks.insert(task.id, task);
@@ -311,7 +352,7 @@ impl Ledger {
         let State::Finished(finished) = &task.state else {
             panic!("only finished tasks are forgotten (I4)");
         };
-        self.finished.remove(&(finished.at, id));
+        self.finished.remove(&(finished.forgotten_at(), id));
         self.bytes -= task.bytes();
         self.image_bytes -= task.image_bytes();
     }
@@ -355,10 +396,19 @@ fn count(totals: &mut Totals, event: &Event) {
         | Event::LeaseGranted { .. }
         | Event::LeaseStarted { .. }
         | Event::CancelRequested { .. }
+        | Event::LeaseExtended { .. }
+        | Event::CheckpointSaved { .. }
         | Event::TimeoutsChanged { .. }
+        | Event::TaskEdited { .. }
+        | Event::TaskExpired { .. }
         | Event::TaskRedriven { .. }
         | Event::TasksForgotten { .. }
         | Event::ExpiredThrough { .. }
+        | Event::Remembered { .. }
+        | Event::RememberedMore { .. }
+        | Event::MemoriesForgotten { .. }
+        | Event::KindConfigured { .. }
+        | Event::KindRemoved { .. }
         | Event::TransferSent { .. }
         | Event::TransferReceived { .. }
         | Event::TransferConfirmed { .. }
@@ -370,7 +420,8 @@ fn count(totals: &mut Totals, event: &Event) {
     };
     totals.failures += u64::from(budget == Some(Budget::Attempt));
     totals.crashes += u64::from(budget == Some(Budget::Crash));
-    totals.dead_lettered += u64::from(matches!(event, Event::TaskDied { .. }));
+    let died = matches!(event, Event::TaskDied { .. } | Event::TaskExpired { .. });
+    totals.dead_lettered += u64::from(died);
     totals.redriven += u64::from(matches!(event, Event::TaskRedriven { .. }));
     let succeeded =
         matches!(event, Event::TaskFinished { outcome, .. } if *outcome == Outcome::Succeeded);

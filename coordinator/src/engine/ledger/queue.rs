@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::engine::ids::{QueueName, Timestamp};
 use crate::engine::ledger::task::Timeouts;
+use crate::engine::ledger::terms::Terms;
 use crate::engine::retry::PolicyRef;
 
 /// A queue.
@@ -19,6 +20,8 @@ pub struct Queue {
     pub revision: u64,
     /// Since when and why it is paused, where it is.
     pub paused: Option<Pause>,
+    /// Who paused it, as they said; empty where they did not.
+    pub paused_by: Arc<str>,
     /// How many tasks ended how so far.
     pub totals: Totals,
     /// The sequence of its latest full record; not part of it.
@@ -36,6 +39,13 @@ pub struct QueueSettings {
     pub timeouts: Option<Timeouts>,
     /// Where tasks go on when their budget is spent.
     pub dead_letter_queue: Option<QueueName>,
+    /// How long its tasks may wait, live and be kept, and what follows their end.
+    pub terms: Option<Box<Terms>>,
+    /// How long a ready task waits until it counts as one level more urgent; 0 for ever, `None` means
+    /// `limits::AGING_MS_DEFAULT`. Milliseconds.
+    pub aging_ms: Option<u64>,
+    /// How many finished tasks it keeps; `None` means the server's number.
+    pub finished_max: Option<u32>,
 }
 
 /// A pause.
@@ -73,6 +83,7 @@ impl Queue {
             settings: QueueSettings::default(),
             revision: 0,
             paused: None,
+            paused_by: Arc::default(),
             totals: Totals::default(),
             recorded_at,
             recorded_totals: Totals::default(),
@@ -87,6 +98,8 @@ impl Queue {
             Some(PolicyRef::Named(policy) | PolicyRef::Inline(policy)) => policy.bytes(),
             None => 0,
         };
+        let terms = self.settings.terms.as_deref().map_or(0, Terms::bytes);
+        let policy = policy + terms;
         let reason = self.paused.as_ref().map_or(0, |pause| pause.reason.len());
         (FIXED_BYTES + self.name.as_str().len() + policy + reason) as u64
     }

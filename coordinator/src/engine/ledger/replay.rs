@@ -103,6 +103,9 @@ impl Ledger {
             Event::QueuePaused { queue, .. } | Event::QueueResumed { queue } => {
                 (!self.queues.contains_key(queue)).then(|| format!("queue {queue}"))
             }
+            Event::RememberedMore { key, .. } => {
+                (!self.memories.contains_key(key)).then(|| format!("memory {key:?}"))
+            }
             Event::TasksForgotten { ids } => {
                 let unknown = ids.iter().find(|id| !self.tasks.contains_key(id));
                 unknown.map(|id| format!("task {id}"))
@@ -119,6 +122,14 @@ impl Ledger {
             | Event::TaskFinished { .. }
             | Event::TaskRedriven { .. }
             | Event::ExpiredThrough { .. }
+            | Event::Remembered { .. }
+            | Event::MemoriesForgotten { .. }
+            | Event::KindConfigured { .. }
+            | Event::KindRemoved { .. }
+            | Event::LeaseExtended { .. }
+            | Event::CheckpointSaved { .. }
+            | Event::TaskEdited { .. }
+            | Event::TaskExpired { .. }
             | Event::TransferSent { .. }
             | Event::TransferReceived { .. }
             | Event::TransferConfirmed { .. }

@@ -8,12 +8,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::history::{History, RunRecord};
+use super::more::{CancelOrder, Life, More};
+use super::terms::{DeliveryMode, Template, Terms};
 use crate::engine::failure::Failure;
 use crate::engine::ids::{Fence, LeaseToken, QueueName, SessionId, TaskId, Timestamp};
 use crate::engine::retry::{DeadReason, PolicyRef};
-
-/// What the allocator takes for a block besides the bytes that were asked for, on average. Bytes.
-const ALLOCATION_BYTES: usize = 12;
 
 /// Opaque bytes with a label.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,6 +46,29 @@ pub enum Priority {
     Lowest,
 }
 
+impl Priority {
+    /// All levels, the most urgent first.
+    pub const ALL: [Self; 5] = [
+        Self::Highest,
+        Self::High,
+        Self::Normal,
+        Self::Low,
+        Self::Lowest,
+    ];
+
+    /// How urgent it is: 0 for the most urgent, one more for each level below.
+    #[must_use]
+    pub const fn level(self) -> i64 {
+        match self {
+            Self::Highest => 0,
+            Self::High => 1,
+            Self::Normal => 2,
+            Self::Low => 3,
+            Self::Lowest => 4,
+        }
+    }
+}
+
 /// Time limits of one run, from its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timeouts {
@@ -54,6 +76,9 @@ pub struct Timeouts {
     pub soft_ms: Option<u64>,
     /// When the run is ended.
     pub hard_ms: Option<u64>,
+    /// The longest hard limit that the running handler may ask for; `None` means
+    /// `limits::EXTENSION_FACTOR` times the hard one.
+    pub extend_max_ms: Option<u64>,
 }
 
 /// A task.
@@ -65,6 +90,8 @@ pub struct Task {
     pub queue: QueueName,
     /// Which handler runs it.
     pub kind: Arc<str>,
+    /// The version of its payload's schema; 0 where none was said.
+    pub version: u32,
     /// What the next run is given.
     pub payload: Payload,
     /// How urgent it is.
@@ -88,7 +115,7 @@ pub struct Task {
     /// Deferrals since `budget_since`.
     pub deferrals: u32,
     /// Unstarted losses since it last began.
-    pub unstarted_in_row: u32,
+    pub unstarted_in_row: u16,
     /// Failures of class TIMEOUT since `budget_since`: what its limits grow by.
     pub timeouts_hit: u32,
     /// Times it was redriven.
@@ -114,6 +141,10 @@ pub struct Own {
     pub timeouts: Option<Timeouts>,
     /// Its policy.
     pub policy: Option<PolicyRef>,
+    /// How long it may wait, live and be kept, and what follows its end.
+    pub terms: Option<Box<Terms>>,
+    /// What its chain goes on with when it has succeeded, the next one first.
+    pub then: Vec<Template>,
 }
 
 impl Own {
@@ -121,14 +152,6 @@ impl Own {
     #[must_use]
     pub fn said(self) -> Option<Box<Self>> {
         (self != Self::default()).then(|| Box::new(self))
-    }
-
-    fn bytes(&self) -> usize {
-        let policy = match &self.policy {
-            Some(PolicyRef::Inline(policy)) => policy.bytes(),
-            Some(PolicyRef::Named(_)) | None => 0,
-        };
-        size_of::<Self>() + ALLOCATION_BYTES + policy
     }
 }
 
@@ -151,6 +174,8 @@ pub struct Side {
     pub hops: u32,
     /// The delay drawn for the latest retry.
     pub previous_delay_ms: Option<u64>,
+    /// What still fewer have.
+    pub more: Option<Box<More>>,
 }
 
 /// Where a task stands. *Scheduled*, *ready* and *retrying* are views of `Pending`.
@@ -193,6 +218,10 @@ pub struct Lease {
     pub started_at: Option<Timestamp>,
     /// Somebody cancelled the task meanwhile.
     pub cancel_requested: bool,
+    /// Who did, and until when; `None` in old records that do not say.
+    pub cancel: Option<Box<CancelOrder>>,
+    /// Whether the task must not run again if this lease ends without a report.
+    pub delivery: DeliveryMode,
 }
 
 /// Who holds a lease.
@@ -218,6 +247,16 @@ pub struct Finished {
     pub result: Option<Payload>,
     /// What the handler called it.
     pub label: Option<Arc<str>>,
+    /// When it is forgotten; `None` in old records, which are due.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Finished {
+    /// Its place in the order in which finished tasks are forgotten.
+    #[must_use]
+    pub fn forgotten_at(&self) -> Timestamp {
+        self.expires_at.unwrap_or(self.at)
+    }
 }
 
 /// How a task can end.
@@ -313,6 +352,49 @@ impl Task {
         self.own.as_deref()?.policy.as_ref()
     }
 
+    /// Its own terms.
+    #[must_use]
+    pub fn terms(&self) -> Option<&Terms> {
+        self.own.as_deref()?.terms.as_deref()
+    }
+
+    /// What few tasks have.
+    #[must_use]
+    pub fn more(&self) -> Option<&More> {
+        self.side.as_deref()?.more.as_deref()
+    }
+
+    /// When its time is over.
+    #[must_use]
+    pub fn life(&self) -> Option<Life> {
+        self.more()?.life
+    }
+
+    /// When it dies unless something happens before: `None` where nothing limits it, or not in its
+    /// state.
+    #[must_use]
+    pub fn dies_at(&self) -> Option<Timestamp> {
+        let life = self.life()?;
+        match &self.state {
+            State::Pending { .. } => life.start_by().into_iter().chain(life.end_by()).min(),
+            State::Leased(_) => life.end_by(),
+            State::Dead { .. } | State::Finished(_) => None,
+        }
+    }
+
+    /// The key that it holds in the state where it stands.
+    #[must_use]
+    pub fn held_key(&self) -> Option<&Arc<str>> {
+        let unique = self.more()?.unique.as_ref()?;
+        let holds = match &self.state {
+            State::Pending { .. } => unique.scope.waiting,
+            State::Leased(_) => unique.scope.running,
+            State::Dead { .. } => unique.scope.dead,
+            State::Finished(_) => unique.scope.finished,
+        };
+        holds.then_some(&unique.key)
+    }
+
     /// The lease, while it is leased.
     #[must_use]
     pub fn lease(&self) -> Option<&Lease> {
@@ -333,65 +415,6 @@ impl Task {
         })
     }
 
-    /// What every task takes in memory, as measured: the struct in its allocation, and its entries
-    /// in the map of tasks and in a lane or among the timers, with an eighth for the room that is
-    /// not used. Bytes.
-    pub(crate) const FIXED_BYTES: u64 = {
-        let entries = size_of::<(TaskId, Box<Self>)>() + size_of::<(u64, TaskId)>();
-        (size_of::<Self>() + ALLOCATION_BYTES + entries / 8 * 9) as u64
-    };
-
-    /// What it takes in memory, for accounting: the struct, what it owns, and its place in the
-    /// indexes. Shared texts are counted where they are long and rarely shared.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        let side = self.side.as_deref().map_or(0, Side::bytes);
-        let own = self.own.as_deref().map_or(0, Own::bytes);
-        let content_type = self
-            .payload
-            .content_type
-            .as_ref()
-            .map_or(0, |text| text.len());
-        let extra = own + content_type + self.kind.len();
-        let result = match &self.state {
-            State::Finished(finished) => {
-                size_of::<Finished>() + finished.result.as_ref().map_or(0, |p| p.data.len())
-            }
-            State::Leased(_) => size_of::<Lease>(),
-            State::Pending { .. } | State::Dead { .. } => 0,
-        };
-        let payload = match self.payload.data.len() {
-            0 => 0,
-            bytes => bytes + ALLOCATION_BYTES,
-        };
-        Self::FIXED_BYTES + (payload + side + result + extra) as u64
-    }
-
-    /// About what an image of it takes in the journal: its texts and payloads, and a little for the
-    /// rest. Bytes.
-    #[must_use]
-    pub fn image_bytes(&self) -> u64 {
-        const FIXED_BYTES: usize = 72;
-        const LEASE_BYTES: usize = 72;
-        let policy = match self.policy() {
-            Some(PolicyRef::Named(policy) | PolicyRef::Inline(policy)) => policy.bytes(),
-            None => 0,
-        };
-        let content_type = self.payload.content_type.as_ref();
-        let texts = self.queue.as_str().len() + self.kind.len();
-        let texts = texts + content_type.map_or(0, |text| text.len());
-        let state = match &self.state {
-            State::Finished(finished) => {
-                finished.label.as_ref().map_or(0, |label| label.len())
-                    + finished.result.as_ref().map_or(0, |p| p.data.len())
-            }
-            State::Leased(_) => LEASE_BYTES,
-            State::Pending { .. } | State::Dead { .. } => 0,
-        };
-        let side = self.side.as_deref().map_or(0, Side::image_bytes);
-        (FIXED_BYTES + texts + self.payload.data.len() + policy + state + side) as u64
-    }
-
     /// What was said for it alone, made where nothing was; something is said then.
     pub(super) fn own_mut(&mut self) -> &mut Own {
         self.own.get_or_insert_default()
@@ -401,26 +424,10 @@ impl Task {
     pub fn side_mut(&mut self) -> &mut Side {
         self.side.get_or_insert_default()
     }
-}
 
-impl Side {
-    fn bytes(&self) -> usize {
-        let labels = self.labels.len() * 64;
-        size_of::<Self>() + labels + self.texts_bytes() + self.history.bytes()
-    }
-
-    fn image_bytes(&self) -> usize {
-        self.texts_bytes() + self.history.image_bytes()
-    }
-
-    fn texts_bytes(&self) -> usize {
-        let labels = self.labels.iter().map(|(k, v)| k.len() + v.len());
-        let failure = self.last_failure.as_ref().map_or(0, |f| {
-            let ancestors: usize = f.ancestors.iter().map(|a| a.len() + 16).sum();
-            f.message.len() + f.stack.len() + f.error_type.len() + ancestors
-        });
-        let checkpoint = self.checkpoint.as_ref().map_or(0, |c| c.data.len());
-        labels.sum::<usize>() + failure + checkpoint
+    /// What few tasks have, made where it is missing; something is said then.
+    pub(super) fn more_mut(&mut self) -> &mut More {
+        self.side_mut().more.get_or_insert_default()
     }
 }
 

@@ -37,8 +37,16 @@ pub enum TaskEvent {
     LeaseStarted,
     /// A cancel was asked for.
     CancelRequested,
+    /// Its handler got more time, or less.
+    LeaseExtended,
+    /// Its handler left a checkpoint.
+    CheckpointSaved,
     /// Its time limits were replaced.
     TimeoutsChanged,
+    /// Somebody changed it.
+    TaskEdited,
+    /// Its time was over while it waited.
+    TaskExpired,
     /// A run ended, another follows.
     RetryScheduled,
     /// It became a dead letter.
@@ -51,11 +59,15 @@ pub enum TaskEvent {
 
 impl TaskEvent {
     /// All of them, in the order of a life.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::LeaseGranted,
         Self::LeaseStarted,
         Self::CancelRequested,
+        Self::LeaseExtended,
+        Self::CheckpointSaved,
         Self::TimeoutsChanged,
+        Self::TaskEdited,
+        Self::TaskExpired,
         Self::RetryScheduled,
         Self::TaskDied,
         Self::TaskFinished,
@@ -70,14 +82,22 @@ pub const fn transition(from: Stage, event: TaskEvent) -> Option<Stage> {
     use TaskEvent as E;
     match (from, event) {
         (Pending, E::LeaseGranted) => Some(Leased),
-        (Pending, E::TimeoutsChanged) => Some(Pending),
+        (Pending, E::TimeoutsChanged | E::TaskEdited) => Some(Pending),
+        (Pending, E::TaskExpired) => Some(Dead),
         // Cancelled while it waits.
         (Pending, E::TaskFinished) => Some(Finished),
-        (Leased, E::LeaseStarted | E::CancelRequested | E::TimeoutsChanged) => Some(Leased),
+        (
+            Leased,
+            E::LeaseStarted
+            | E::CancelRequested
+            | E::LeaseExtended
+            | E::CheckpointSaved
+            | E::TimeoutsChanged,
+        ) => Some(Leased),
         (Leased, E::RetryScheduled) => Some(Pending),
         (Leased, E::TaskDied) => Some(Dead),
         (Leased, E::TaskFinished) => Some(Finished),
-        (Dead, E::TimeoutsChanged) => Some(Dead),
+        (Dead, E::TimeoutsChanged | E::TaskEdited) => Some(Dead),
         // Discarded by an operator.
         (Dead, E::TaskFinished) => Some(Finished),
         (Dead, E::TaskRedriven) => Some(Pending),
@@ -85,16 +105,21 @@ pub const fn transition(from: Stage, event: TaskEvent) -> Option<Stage> {
             Pending,
             E::LeaseStarted
             | E::CancelRequested
+            | E::LeaseExtended
+            | E::CheckpointSaved
             | E::RetryScheduled
             | E::TaskDied
             | E::TaskRedriven,
         )
-        | (Leased, E::LeaseGranted | E::TaskRedriven)
+        | (Leased, E::LeaseGranted | E::TaskRedriven | E::TaskEdited | E::TaskExpired)
         | (
             Dead,
             E::LeaseGranted
             | E::LeaseStarted
             | E::CancelRequested
+            | E::LeaseExtended
+            | E::CheckpointSaved
+            | E::TaskExpired
             | E::RetryScheduled
             | E::TaskDied,
         )
@@ -103,7 +128,11 @@ pub const fn transition(from: Stage, event: TaskEvent) -> Option<Stage> {
             E::LeaseGranted
             | E::LeaseStarted
             | E::CancelRequested
+            | E::LeaseExtended
+            | E::CheckpointSaved
             | E::TimeoutsChanged
+            | E::TaskEdited
+            | E::TaskExpired
             | E::RetryScheduled
             | E::TaskDied
             | E::TaskFinished
@@ -119,7 +148,11 @@ impl Event {
         match self {
             Self::LeaseGranted { id, .. } => Some((*id, TaskEvent::LeaseGranted)),
             Self::LeaseStarted { id, .. } => Some((*id, TaskEvent::LeaseStarted)),
-            Self::CancelRequested { id } => Some((*id, TaskEvent::CancelRequested)),
+            Self::CancelRequested { id, .. } => Some((*id, TaskEvent::CancelRequested)),
+            Self::LeaseExtended { id, .. } => Some((*id, TaskEvent::LeaseExtended)),
+            Self::CheckpointSaved { id, .. } => Some((*id, TaskEvent::CheckpointSaved)),
+            Self::TaskEdited { id, .. } => Some((*id, TaskEvent::TaskEdited)),
+            Self::TaskExpired { id, .. } => Some((*id, TaskEvent::TaskExpired)),
             Self::TimeoutsChanged { id, .. } => Some((*id, TaskEvent::TimeoutsChanged)),
             Self::RetryScheduled { id, .. } => Some((*id, TaskEvent::RetryScheduled)),
             Self::TaskDied { id, .. } => Some((*id, TaskEvent::TaskDied)),
@@ -132,6 +165,11 @@ impl Event {
             | Self::TaskEnqueued { .. }
             | Self::TasksForgotten { .. }
             | Self::ExpiredThrough { .. }
+            | Self::Remembered { .. }
+            | Self::RememberedMore { .. }
+            | Self::MemoriesForgotten { .. }
+            | Self::KindConfigured { .. }
+            | Self::KindRemoved { .. }
             | Self::TransferSent { .. }
             | Self::TransferReceived { .. }
             | Self::TransferConfirmed { .. }
@@ -152,16 +190,25 @@ impl Event {
             | Self::TaskDied { at, .. }
             | Self::TaskFinished { at, .. }
             | Self::TaskRedriven { at, .. }
+            | Self::CheckpointSaved { at, .. }
+            | Self::TaskEdited { at, .. }
+            | Self::TaskExpired { at, .. }
+            | Self::KindRemoved { at, .. }
             | Self::EpochStarted { at, .. } => Some(*at),
             Self::RetryScheduled { run, .. } => Some(run.ended_at),
+            Self::KindConfigured { kind } => Some(kind.at),
+            Self::Remembered { memory, .. } => Some(memory.at),
             Self::QueueConfigured { .. }
             | Self::QueuePaused { .. }
             | Self::QueueResumed { .. }
             | Self::TaskEnqueued { .. }
             | Self::CancelRequested { .. }
+            | Self::LeaseExtended { .. }
             | Self::TimeoutsChanged { .. }
             | Self::TasksForgotten { .. }
             | Self::ExpiredThrough { .. }
+            | Self::RememberedMore { .. }
+            | Self::MemoriesForgotten { .. }
             | Self::TransferSent { .. }
             | Self::TransferReceived { .. }
             | Self::TransferConfirmed { .. }
@@ -197,8 +244,19 @@ impl Task {
         match event {
             Event::LeaseGranted { .. } => self.lease_granted(event),
             Event::LeaseStarted { at, .. } => self.lease_mut().started_at = Some(*at),
-            Event::CancelRequested { .. } => self.lease_mut().cancel_requested = true,
+            Event::CancelRequested { order, .. } => self.cancel_requested(order),
+            Event::LeaseExtended { timeouts, .. } => self.lease_mut().timeouts = *timeouts,
+            Event::CheckpointSaved { checkpoint, .. } => {
+                self.side_mut().checkpoint = Some(checkpoint.clone());
+            }
             Event::TimeoutsChanged { timeouts, .. } => self.timeouts_changed(*timeouts),
+            Event::TaskEdited { at, edit, .. } => self.edited(*at, edit),
+            Event::TaskExpired { at, reason, .. } => {
+                self.state = State::Dead {
+                    reason: *reason,
+                    at: *at,
+                };
+            }
             Event::RetryScheduled {
                 run,
                 budget,
@@ -226,7 +284,7 @@ impl Task {
                 };
             }
             Event::TaskFinished { .. } => self.finished(event),
-            Event::TaskRedriven { at, not_before, .. } => self.redriven(*at, *not_before),
+            Event::TaskRedriven { .. } => self.redriven(event),
             Event::EpochStarted { .. }
             | Event::QueueConfigured { .. }
             | Event::QueuePaused { .. }
@@ -234,6 +292,11 @@ impl Task {
             | Event::TaskEnqueued { .. }
             | Event::TasksForgotten { .. }
             | Event::ExpiredThrough { .. }
+            | Event::Remembered { .. }
+            | Event::RememberedMore { .. }
+            | Event::MemoriesForgotten { .. }
+            | Event::KindConfigured { .. }
+            | Event::KindRemoved { .. }
             | Event::TransferSent { .. }
             | Event::TransferReceived { .. }
             | Event::TransferConfirmed { .. }
@@ -256,6 +319,7 @@ impl Task {
             result,
             label,
             leaves,
+            expires_at,
         } = event
         else {
             unreachable!("matched by the caller");
@@ -268,6 +332,7 @@ impl Task {
             at: *at,
             result: result.clone(),
             label: label.clone(),
+            expires_at: *expires_at,
         }));
     }
 
@@ -281,6 +346,7 @@ impl Task {
             at,
             timeouts,
             started,
+            delivery,
         } = event
         else {
             unreachable!("matched by the caller");
@@ -298,6 +364,8 @@ impl Task {
             timeouts: *timeouts,
             started_at: started.then_some(*at),
             cancel_requested: false,
+            cancel: None,
+            delivery: *delivery,
         }));
     }
 
@@ -319,6 +387,11 @@ impl Task {
             self.unstarted_in_row = self.unstarted_in_row.saturating_add(1);
         } else if run.started {
             self.unstarted_in_row = 0;
+        }
+        if run.started
+            && let Some(life) = self.life_mut()
+        {
+            life.begun = true;
         }
         self.timeouts_hit = self
             .timeouts_hit
@@ -345,21 +418,6 @@ impl Task {
                 Some((_, count)) => *count = count.saturating_add(1),
                 None => side.rule_retries.push((rule.clone(), 1)),
             }
-        }
-    }
-
-    fn redriven(&mut self, at: Timestamp, not_before: Timestamp) {
-        self.state = State::Pending { not_before };
-        self.budget_since = at;
-        self.failures = 0;
-        self.crashes = 0;
-        self.deferrals = 0;
-        self.unstarted_in_row = 0;
-        self.timeouts_hit = 0;
-        self.redrives += 1;
-        if let Some(side) = self.side.as_deref_mut() {
-            side.rule_retries.clear();
-            side.previous_delay_ms = None;
         }
     }
 

@@ -146,6 +146,16 @@ pub(super) fn plan(policy: &Policy, spent: &Spent<'_>, ending: &Ending<'_>) -> P
                 },
             })
         }
+        Ending::Crashed { .. } if spent.at_most_once => Plan::End(lost(Budget::Crash)),
+        Ending::Unstarted if spent.at_most_once => Plan::End(lost(Budget::Deferral)),
+        Ending::Overrun { .. } if spent.at_most_once => Plan::End(lost(Budget::Attempt)),
+        Ending::Overrun { failure } => {
+            let trial = Trial::of(policy, spent, failure);
+            trial.settle(false, |backoff, n| {
+                Wait::Drawn(Spread::of(backoff, n, spent.previous_delay_ms))
+            })
+        }
+        Ending::Expired { reason } => Plan::End(exhausted(policy, Budget::Attempt, None, *reason)),
         Ending::Crashed { failure } => Trial::of(policy, spent, failure).settle_crash(),
         Ending::Deferred { delay_ms } => put_off(policy, spent, *delay_ms),
         Ending::Released => put_off(policy, spent, 0),
@@ -165,8 +175,8 @@ pub(super) fn plan(policy: &Policy, spent: &Spent<'_>, ending: &Ending<'_>) -> P
 }
 
 /// The end of a task whose retry would start too late.
-pub(super) fn too_late(policy: &Policy, budget: Budget) -> Verdict {
-    exhausted(policy, budget, None, DeadReason::RetryDurationExceeded)
+pub(super) fn too_late(policy: &Policy, budget: Budget, reason: DeadReason) -> Verdict {
+    exhausted(policy, budget, None, reason)
 }
 
 /// A failure before the judge.
@@ -253,6 +263,7 @@ impl<'a> Trial<'a> {
             budget,
             rule: Some(rule.id.clone()),
             next,
+            spent: None,
         })
     }
 
@@ -359,7 +370,13 @@ fn dead(budget: Budget, rule: Option<Arc<str>>, reason: DeadReason) -> Verdict {
         budget,
         rule,
         next: Next::Dead(reason),
+        spent: reason.is_exhaustion().then_some(reason),
     }
+}
+
+/// The end of a task that must not run twice, when nobody knows whether it did.
+fn lost(budget: Budget) -> Verdict {
+    dead(budget, None, DeadReason::LeaseLost)
 }
 
 fn exhausted(
@@ -373,5 +390,11 @@ fn exhausted(
         ExhaustAction::Fail => Next::Fail,
         ExhaustAction::Discard => Next::Discard,
     };
-    Verdict { budget, rule, next }
+    let spent = Some(reason);
+    Verdict {
+        budget,
+        rule,
+        next,
+        spent,
+    }
 }

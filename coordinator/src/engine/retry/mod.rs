@@ -64,6 +64,17 @@ pub enum Ending<'a> {
     Released,
     /// The worker was lost before it began.
     Unstarted,
+    /// The run was over its hard limit, and its worker did not say so: judged like a failure of class
+    /// TIMEOUT where the task may run again at all.
+    Overrun {
+        /// The facts.
+        failure: &'a Failure,
+    },
+    /// The task's own time is over, whether a worker holds it or not.
+    Expired {
+        /// Which time.
+        reason: DeadReason,
+    },
 }
 
 /// What a task has used up since its last redrive, before the ending that is judged.
@@ -86,6 +97,10 @@ pub struct Spent<'a> {
     pub since: Timestamp,
     /// The delay drawn for the previous retry, for decorrelated backoff.
     pub previous_delay_ms: Option<u64>,
+    /// When its deadline is over: no run starts then or later.
+    pub end_by: Option<Timestamp>,
+    /// Whether a run that ended without a report must be the last (AT_MOST_ONCE).
+    pub at_most_once: bool,
 }
 
 /// Which of the three budgets an ending uses up.
@@ -118,11 +133,17 @@ pub enum DeadReason {
     Undeliverable,
     /// It could not be created in the queue that it was routed to.
     TransferInvalid,
+    /// No run of it had begun when its ttl was over.
+    TtlExpired,
+    /// Its deadline was over.
+    DeadlineExceeded,
+    /// It is delivered at most once, and its lease ended without a report.
+    LeaseLost,
 }
 
 impl DeadReason {
     /// All reasons, in the order of their declaration.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::AttemptsExhausted,
         Self::RetryDurationExceeded,
         Self::NotRetryable,
@@ -131,7 +152,26 @@ impl DeadReason {
         Self::DeferralsExhausted,
         Self::Undeliverable,
         Self::TransferInvalid,
+        Self::TtlExpired,
+        Self::DeadlineExceeded,
+        Self::LeaseLost,
     ];
+
+    /// Whether a budget or a time limit was spent.
+    #[must_use]
+    pub const fn is_exhaustion(self) -> bool {
+        match self {
+            Self::AttemptsExhausted
+            | Self::RetryDurationExceeded
+            | Self::CrashesExhausted
+            | Self::DeferralsExhausted
+            | Self::Undeliverable
+            | Self::TtlExpired
+            | Self::DeadlineExceeded
+            | Self::LeaseLost => true,
+            Self::NotRetryable | Self::Rule | Self::TransferInvalid => false,
+        }
+    }
 
     /// The name in UPPER_SNAKE_CASE, as users see it.
     #[must_use]
@@ -145,6 +185,9 @@ impl DeadReason {
             Self::DeferralsExhausted => "DEFERRALS_EXHAUSTED",
             Self::Undeliverable => "UNDELIVERABLE",
             Self::TransferInvalid => "TRANSFER_INVALID",
+            Self::TtlExpired => "TTL_EXPIRED",
+            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Self::LeaseLost => "LEASE_LOST",
         }
     }
 }
@@ -178,6 +221,9 @@ pub struct Verdict {
     pub rule: Option<Arc<str>>,
     /// What follows.
     pub next: Next,
+    /// The budget or time that is spent, where that is why there is no other run, whatever the
+    /// policy makes of that.
+    pub spent: Option<DeadReason>,
 }
 
 impl Verdict {
@@ -216,7 +262,13 @@ pub fn decide(
         .max_retry_duration_ms
         .map(|most_ms| spent.since.plus_ms(most_ms));
     if again.is_retry && latest.is_some_and(|latest| now.plus_ms(delay_ms) > latest) {
-        return judge::too_late(policy, again.budget);
+        return judge::too_late(policy, again.budget, DeadReason::RetryDurationExceeded);
+    }
+    if spent
+        .end_by
+        .is_some_and(|end_by| now.plus_ms(delay_ms) >= end_by)
+    {
+        return judge::too_late(policy, again.budget, DeadReason::DeadlineExceeded);
     }
     let next = Next::Retry {
         base_ms: again.wait.base_ms(),
@@ -226,6 +278,7 @@ pub fn decide(
         budget: again.budget,
         rule: again.rule,
         next,
+        spent: None,
     }
 }
 

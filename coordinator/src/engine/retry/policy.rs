@@ -250,6 +250,9 @@ pub struct Rule {
     pub spares_attempts: bool,
     /// What a failure's retry_after does where this rule decides; `None` means as the policy says.
     pub retry_after_mode: Option<RetryAfterMode>,
+    /// The queue, in the task's namespace, where a dead letter of this rule goes on; `None` means
+    /// that of the kind or queue.
+    pub dead_letter_queue: Option<Arc<str>>,
 }
 
 impl Rule {
@@ -264,6 +267,7 @@ impl Rule {
             max_attempts: 0,
             spares_attempts: false,
             retry_after_mode: None,
+            dead_letter_queue: None,
         }
     }
 }

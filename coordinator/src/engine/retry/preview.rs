@@ -156,7 +156,10 @@ impl Walk {
         if let Some(most_ms) = policy.max_retry_duration_ms {
             self.cut_off(most_ms, &wait);
             if self.reached.min_ms.saturating_add(wait.min_ms) > most_ms {
-                return Some(self.end(attempt, judge::too_late(policy, again.budget)));
+                return Some(self.end(
+                    attempt,
+                    judge::too_late(policy, again.budget, DeadReason::RetryDurationExceeded),
+                ));
             }
         }
         let reached = self.reached;
@@ -188,6 +191,8 @@ impl Walk {
                 max_attempts: None,
                 since: Timestamp(0),
                 previous_delay_ms,
+                end_by: None,
+                at_most_once: false,
             };
             match judge::plan(policy, &spent, ending) {
                 Plan::End(verdict) => Err(verdict),
@@ -226,6 +231,7 @@ impl Walk {
             budget: again.budget,
             rule: again.rule.clone(),
             next,
+            spent: None,
         };
         if let Some(rule) = verdict.counted_rule(policy) {
             match self.rule_retries.iter_mut().find(|(id, _)| *id == rule) {

@@ -15,8 +15,9 @@ use rand::{RngExt, SeedableRng};
 use super::EngineConfig;
 use super::agenda::Agenda;
 use super::clocks::Clocks;
-use super::effect::{Answer, CancelReason, Effect, ToWorker};
+use super::effect::{Answer, CancelReason, Effect, Progress, ToWorker};
 use super::event::{Event, Recorded};
+use super::handlers::Beat;
 use super::ids::{LeaseToken, LinkId, QueueName, RequestId, SessionId, ShardId, TaskId, Timestamp};
 use super::ledger::Ledger;
 use super::ledger::task::Task;
@@ -55,6 +56,7 @@ pub(super) struct Core {
     waits: BTreeMap<TaskId, Vec<RequestId>>,
     waited: BTreeMap<RequestId, TaskId>,
     unary_held: BTreeMap<Arc<str>, usize>,
+    beats: BTreeMap<TaskId, Beat>,
     begun: Vec<TaskId>,
     promoted_first: usize,
     served_polls: Vec<RequestId>,
@@ -86,6 +88,7 @@ impl Core {
             waits: BTreeMap::new(),
             waited: BTreeMap::new(),
             unary_held: BTreeMap::new(),
+            beats: BTreeMap::new(),
             begun: Vec::new(),
             promoted_first: 0,
             served_polls: Vec::new(),
@@ -435,6 +438,20 @@ impl<'a> Step<'a> {
         let polls = self.core.sessions.polls.iter();
         let of_worker = polls.filter(|(_, poll)| &*poll.info.worker == worker);
         of_worker.map(|(request, _)| *request).collect()
+    }
+
+    /// How far the handler of a task is, as it says.
+    pub(super) fn progress(&self, id: TaskId) -> Option<&Progress> {
+        self.core.beats.get(&id)?.progress.as_ref()
+    }
+
+    /// What is known of a run that goes on, made where nothing is.
+    pub(super) fn beat_mut(&mut self, id: TaskId) -> &mut Beat {
+        self.core.beats.entry(id).or_default()
+    }
+
+    pub(super) fn take_beat(&mut self, id: TaskId) -> Option<Beat> {
+        self.core.beats.remove(&id)
     }
 
     /// How many unary leases a worker holds.

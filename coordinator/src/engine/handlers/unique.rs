@@ -1,0 +1,203 @@
+//! What happens where another task is there already, under the same key.
+//!
+//! Owns the two kinds of keys. An *idempotency key* is remembered for its window, whatever becomes of
+//! its task. A *unique key* is held by a task itself in the states of its scope: there is no lock
+//! that could be left behind.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::engine::command::{NewTask, NewUnique, OnConflict};
+use crate::engine::edit::Edit;
+use crate::engine::effect::{Accepted, EnqueueEffect};
+use crate::engine::event::Event;
+use crate::engine::ids::{QueueName, ShardId, TaskId, Timestamp};
+use crate::engine::ledger::memory::{Memory, MemoryKey};
+use crate::engine::ledger::more::{ActKind, Life};
+use crate::engine::ledger::task::{State, Task};
+use crate::engine::rejection::Rejection;
+use crate::engine::step::Step;
+
+use super::enqueue::{check_room, existing, instant, own_of};
+use super::{edit, resolve};
+
+/// The task that was accepted with this idempotency key, while its window lasts.
+pub(super) fn by_key(
+    step: &Step<'_>,
+    shard: ShardId,
+    queue: &QueueName,
+    key: &Arc<str>,
+    digest: u64,
+) -> Result<Option<TaskId>, Rejection> {
+    let key = MemoryKey::Key {
+        queue: queue.clone(),
+        key: key.clone(),
+    };
+    let Some(memory) = step.ledger(shard).memory(&key, step.now()) else {
+        return Ok(None);
+    };
+    let task = memory.task(0);
+    match task {
+        Some(task) if memory.digest != digest => Err(Rejection::KeyReused { task }),
+        task => Ok(task),
+    }
+}
+
+/// Remembers that a task was accepted with a key, for its window.
+pub(super) fn remember_key(
+    step: &mut Step<'_>,
+    id: TaskId,
+    queue: &QueueName,
+    (key, window_ms, digest): (Arc<str>, u64, u64),
+) {
+    let at = step.now();
+    let key = MemoryKey::Key {
+        queue: queue.clone(),
+        key,
+    };
+    let memory = Box::new(Memory {
+        at,
+        expires_at: at.plus_ms(window_ms),
+        digest,
+        tasks: VecDeque::from([(0, id)]),
+        recorded_at: 0,
+    });
+    step.record(id.shard(), Event::Remembered { key, memory });
+}
+
+/// The task that holds a unique key.
+pub(super) fn holder(
+    step: &Step<'_>,
+    shard: ShardId,
+    queue: &QueueName,
+    key: &Arc<str>,
+) -> Option<TaskId> {
+    step.agenda(shard).queue(queue)?.holder(key)
+}
+
+/// What the newcomer wants to happen where another task holds its key.
+pub(super) fn conflict(
+    step: &mut Step<'_>,
+    holder: TaskId,
+    queue: &QueueName,
+    new: NewTask,
+) -> Result<Accepted, Rejection> {
+    let keys = new.keys.as_deref().expect("a conflict is about a key");
+    let wanted = keys.unique.clone().expect("a conflict is about a key");
+    let (how, edit) = match wanted.on_conflict {
+        OnConflict::ReturnExisting => return keep_key(step, holder, queue, &new, existing(holder)),
+        OnConflict::Reject => {
+            let wanted = "wait until it has left the states of its scope, or use on_conflict";
+            return Err(held(step, holder, wanted));
+        }
+        OnConflict::ReplaceWaiting => {
+            check_room(step, holder.shard(), queue, &new)?;
+            let edit = replacing(step, holder, &wanted, new.clone())?;
+            (EnqueueEffect::Replaced, edit)
+        }
+        OnConflict::RescheduleWaiting => {
+            let edit = rescheduling(step, holder, &wanted, &new)?;
+            (EnqueueEffect::Rescheduled, edit)
+        }
+    };
+    edit::record(step, holder, edit);
+    let accepted = Accepted { id: holder, how };
+    keep_key(step, holder, queue, &new, accepted)
+}
+
+/// The newcomer's idempotency key, if it has one, means the holder from now on.
+fn keep_key(
+    step: &mut Step<'_>,
+    holder: TaskId,
+    queue: &QueueName,
+    new: &NewTask,
+    accepted: Accepted,
+) -> Result<Accepted, Rejection> {
+    let keys = new.keys.as_deref().expect("a conflict is about a key");
+    if let Some(key) = &keys.key {
+        let key = (key.clone(), keys.window_ms, keys.digest);
+        remember_key(step, holder, queue, key);
+    }
+    Ok(accepted)
+}
+
+fn waiting<'s>(step: &'s Step<'_>, holder: TaskId) -> Result<&'s Task, Rejection> {
+    let task = step.task(holder).expect("the agenda mirrors the ledger");
+    match &task.state {
+        State::Pending { .. } => Ok(task),
+        State::Leased(_) | State::Dead { .. } | State::Finished(_) => {
+            let wanted = "only a waiting one can be changed; let its scope be WAITING to enqueue \
+                          another one meanwhile";
+            Err(held(step, holder, wanted))
+        }
+    }
+}
+
+fn start_of(step: &Step<'_>, task: &Task, wanted: &NewUnique, new: &NewTask) -> Timestamp {
+    let start = instant(step.now(), new.start);
+    let latest = wanted
+        .postpone_max_ms
+        .map(|ms| task.enqueued_at.plus_ms(ms));
+    latest.map_or(start, |latest| start.min(latest))
+}
+
+fn replacing(
+    step: &Step<'_>,
+    holder: TaskId,
+    wanted: &NewUnique,
+    mut new: NewTask,
+) -> Result<Edit, Rejection> {
+    let task = waiting(step, holder)?;
+    if task.kind != new.kind {
+        return Err(held(
+            step,
+            holder,
+            "its kind is another one: it cannot be replaced",
+        ));
+    }
+    let not_before = start_of(step, task, wanted, &new);
+    let own = own_of(&mut new);
+    let levels = resolve::Levels {
+        own: own.terms.as_deref(),
+        ..resolve::Levels::of(step, &task.queue, &task.kind)
+    };
+    let life = resolve::life(&levels, not_before);
+    Ok(Edit {
+        payload: Some(new.payload),
+        version: Some(new.version),
+        priority: Some(new.priority),
+        labels: Some(new.labels),
+        not_before: Some(not_before),
+        life: life.or_else(|| task.life().map(|_| Life::default())),
+        own: Some(Box::new(own)),
+        ..Edit::new(ActKind::Replaced, Arc::default(), Arc::default())
+    })
+}
+
+fn rescheduling(
+    step: &Step<'_>,
+    holder: TaskId,
+    wanted: &NewUnique,
+    new: &NewTask,
+) -> Result<Edit, Rejection> {
+    let task = waiting(step, holder)?;
+    let not_before = start_of(step, task, wanted, new);
+    let life = task.life().map(|life| Life {
+        from: not_before,
+        ..life
+    });
+    Ok(Edit {
+        not_before: Some(not_before),
+        life,
+        ..Edit::new(ActKind::Rescheduled, Arc::default(), Arc::default())
+    })
+}
+
+fn held(step: &Step<'_>, holder: TaskId, wanted: &'static str) -> Rejection {
+    let task = step.task(holder).expect("the agenda mirrors the ledger");
+    Rejection::UniqueKeyHeld {
+        task: holder,
+        state: task.view(step.now()).name(),
+        wanted,
+    }
+}

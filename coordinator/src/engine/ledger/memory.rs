@@ -1,0 +1,165 @@
+//! What a shard remembers of requests, so that one that is made again is not done again (rule 8).
+//!
+//! Owns memories: of request ids, of idempotency keys, and of the producers of enqueue streams.
+//! Each is an entity with an expiry of its own. Never decides what a repeated request is answered.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::Ledger;
+use crate::engine::ids::{QueueName, TaskId, Timestamp};
+use crate::engine::limits;
+
+/// What is remembered.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MemoryKey {
+    /// A request.
+    Request {
+        /// In which namespace.
+        namespace: Arc<str>,
+        /// Its id.
+        id: Arc<str>,
+    },
+    /// An idempotency key.
+    Key {
+        /// Of which queue.
+        queue: QueueName,
+        /// The key.
+        key: Arc<str>,
+    },
+    /// The producer of an enqueue stream.
+    Producer {
+        /// In which namespace.
+        namespace: Arc<str>,
+        /// Its id.
+        id: Arc<str>,
+    },
+}
+
+/// What is known of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// When it was made.
+    pub at: Timestamp,
+    /// From when on it is absent.
+    pub expires_at: Timestamp,
+    /// What it was said with: another one under the same key is an error. 0 for producers.
+    pub digest: u64,
+    /// What came of it: a place in the request, or a sequence of the producer, and the task.
+    pub tasks: VecDeque<(u64, TaskId)>,
+    /// The sequence of its latest full record; not part of it.
+    pub recorded_at: u64,
+}
+
+impl Memory {
+    /// The task of this place or sequence.
+    #[must_use]
+    pub fn task(&self, place: u64) -> Option<TaskId> {
+        let found = self.tasks.iter().rev().find(|(known, _)| *known == place);
+        found.map(|(_, task)| *task)
+    }
+
+    /// What it takes in memory, its key and its places in the indexes included, and about what it
+    /// takes in the journal. Bytes.
+    #[must_use]
+    pub fn bytes(&self, key: &MemoryKey) -> u64 {
+        const FIXED_BYTES: usize = 2 * size_of::<MemoryKey>() + size_of::<Memory>() + 64;
+        let texts = match key {
+            MemoryKey::Request { id, .. } | MemoryKey::Producer { id, .. } => id.len(),
+            MemoryKey::Key { key, .. } => key.len(),
+        };
+        (FIXED_BYTES + texts + self.tasks.len() * size_of::<(u64, TaskId)>()) as u64
+    }
+}
+
+impl Ledger {
+    /// What is remembered under this key, if it has not expired.
+    #[must_use]
+    pub fn memory(&self, key: &MemoryKey, now: Timestamp) -> Option<&Memory> {
+        let memory = self.memories.get(key);
+        memory.filter(|memory| memory.expires_at > now)
+    }
+
+    /// What is remembered under this key, expired or not.
+    #[must_use]
+    pub fn memory_kept(&self, key: &MemoryKey) -> Option<&Memory> {
+        self.memories.get(key)
+    }
+
+    /// How many memories there are.
+    #[must_use]
+    pub fn memory_count(&self) -> usize {
+        self.memories.len()
+    }
+
+    /// How many of them are of producers.
+    #[must_use]
+    pub const fn producer_count(&self) -> usize {
+        self.producers
+    }
+
+    /// When the first of them expires.
+    #[must_use]
+    pub fn next_memory_expiry(&self) -> Option<Timestamp> {
+        self.memory_expiries.first().map(|(at, _)| *at)
+    }
+
+    /// Those that have expired, in the order of (expiry, key).
+    pub fn memories_expired(
+        &self,
+        now: Timestamp,
+    ) -> impl Iterator<Item = &(Timestamp, MemoryKey)> {
+        let expiries = self.memory_expiries.iter();
+        expiries.take_while(move |(at, _)| *at <= now)
+    }
+
+    pub(super) fn remembered(&mut self, key: &MemoryKey, memory: &Memory) {
+        self.forget_memory(key);
+        self.newest = self.newest.max(memory.at);
+        let memory = Memory {
+            recorded_at: self.last_seq,
+            ..memory.clone()
+        };
+        self.keep_memory(key, memory);
+    }
+
+    pub(super) fn remembered_more(
+        &mut self,
+        key: &MemoryKey,
+        tasks: &[(u64, TaskId)],
+        expires_at: Timestamp,
+    ) {
+        let mut memory = self.forget_memory(key).expect("it was remembered before");
+        memory.expires_at = expires_at;
+        memory.tasks.extend(tasks);
+        let beyond = memory.tasks.len();
+        let beyond = beyond.saturating_sub(limits::PRODUCER_SEQUENCES_MAX);
+        memory.tasks.drain(..beyond);
+        self.keep_memory(key, memory);
+    }
+
+    /// Removes every memory up to this place, in the order of (expiry, key).
+    pub(super) fn memories_forgotten(&mut self, through: &(Timestamp, MemoryKey)) {
+        while let Some((_, key)) = self.memory_expiries.first().filter(|it| *it <= through) {
+            let key = key.clone();
+            self.forget_memory(&key);
+        }
+    }
+
+    fn keep_memory(&mut self, key: &MemoryKey, memory: Memory) {
+        self.memory_bytes += memory.bytes(key);
+        self.producers += usize::from(matches!(key, MemoryKey::Producer { .. }));
+        self.memory_expiries
+            .insert((memory.expires_at, key.clone()));
+        self.memories.insert(key.clone(), memory);
+    }
+
+    fn forget_memory(&mut self, key: &MemoryKey) -> Option<Memory> {
+        let memory = self.memories.remove(key)?;
+        self.memory_bytes -= memory.bytes(key);
+        self.producers -= usize::from(matches!(key, MemoryKey::Producer { .. }));
+        self.memory_expiries
+            .remove(&(memory.expires_at, key.clone()));
+        Some(memory)
+    }
+}
