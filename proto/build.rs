@@ -46,6 +46,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         .bytes(".redrive.v1")
         // Maps in order: an encoding is the same whenever it is made.
         .btree_map(".redrive.v1")
+        // Large and rare: a task without them should not carry their room around.
+        .boxed(".redrive.v1.Terms.follow_ups")
+        .boxed(".redrive.v1.Task.effective")
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }
