@@ -4,10 +4,14 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 const FILES: &[&str] = &[
     "redrive/v1/common.proto",
+    "redrive/v1/terms.proto",
+    "redrive/v1/failure_context.proto",
     "redrive/v1/retry_policy.proto",
     "redrive/v1/retry_policy_service.proto",
     "redrive/v1/task.proto",
     "redrive/v1/task_service.proto",
+    "redrive/v1/heartbeat.proto",
+    "redrive/v1/kind_service.proto",
     "redrive/v1/worker_service.proto",
     "redrive/v1/queue_service.proto",
     "redrive/v1/dead_letter_service.proto",
@@ -40,6 +44,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     tonic_prost_build::configure()
         .bytes(".redrive.v1")
+        // Maps in order: an encoding is the same whenever it is made.
+        .btree_map(".redrive.v1")
+        // Large and rare: a task without them should not carry their room around.
+        .boxed(".redrive.v1.Terms.follow_ups")
+        .boxed(".redrive.v1.Task.effective")
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

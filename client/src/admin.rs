@@ -95,6 +95,7 @@ impl Client {
             queue: queue.to_owned(),
             settings: Some(settings),
             update_mask: (!paths.is_empty()).then_some(prost_types::FieldMask { paths }),
+            ..Default::default()
         };
         let answer = call!(self, call Effect::Change, QueueServiceClient::update_queue, request)?;
         present(answer.queue, "queue")
@@ -111,6 +112,7 @@ impl Client {
             namespace: self.namespace.clone(),
             queue: queue.to_owned(),
             reason: reason.to_owned(),
+            ..Default::default()
         };
         let answer = call!(self, call Effect::Change, QueueServiceClient::pause_queue, request)?;
         present(answer.queue, "queue")
@@ -124,6 +126,7 @@ impl Client {
         let request = v1::ResumeQueueRequest {
             namespace: self.namespace.clone(),
             queue: queue.to_owned(),
+            ..Default::default()
         };
         let answer = call!(self, call Effect::Change, QueueServiceClient::resume_queue, request)?;
         present(answer.queue, "queue")
@@ -196,6 +199,7 @@ impl Client {
             task_id: task_id.to_owned(),
             delay: Some(proto_duration("delay", delay)?),
             reason: reason.to_owned(),
+            ..Default::default()
         };
         let answer =
             call!(self, call Effect::Change, DeadLetterServiceClient::redrive_task, request)?;
@@ -212,6 +216,7 @@ impl Client {
         let request = v1::DiscardTaskRequest {
             task_id: task_id.to_owned(),
             reason: reason.to_owned(),
+            ..Default::default()
         };
         let answer =
             call!(self, call Effect::Change, DeadLetterServiceClient::discard_task, request)?;
@@ -335,6 +340,7 @@ impl Client {
             worker_ids: worker_ids.iter().map(|&id| id.to_owned()).collect(),
             reason: reason.to_owned(),
             deadline,
+            ..Default::default()
         };
         let answer = call!(self, call Effect::Change, WorkerServiceClient::drain_workers, request)?;
         Ok(answer.worker_ids)

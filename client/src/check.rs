@@ -78,6 +78,7 @@ pub(crate) fn timeouts(
     Ok(v1::Timeouts {
         soft: proto(soft)?,
         hard: proto(hard)?,
+        ..Default::default()
     })
 }
 

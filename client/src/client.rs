@@ -127,6 +127,7 @@ impl Client {
         let request = v1::EnqueueTaskRequest {
             namespace: self.namespace.clone(),
             task: Some(task.build()?),
+            ..Default::default()
         };
         let stub = self.tasks();
         self.caller
@@ -185,6 +186,7 @@ impl Client {
         let request = v1::EnqueueTasksRequest {
             namespace: self.namespace.clone(),
             tasks,
+            ..Default::default()
         };
         let stub = self.tasks();
         let answer: v1::EnqueueTasksResponse = self
@@ -218,6 +220,7 @@ impl Client {
         let stub = self.tasks();
         let request = v1::GetTaskRequest {
             task_id: task_id.to_owned(),
+            ..Default::default()
         };
         let answer: v1::GetTaskResponse = self
             .caller
@@ -333,6 +336,7 @@ impl Client {
         let mut request = tonic::Request::new(v1::WaitTaskRequest {
             task_id: task_id.to_owned(),
             timeout: Some(proto_duration("timeout", slice)?),
+            ..Default::default()
         });
         let allowed = slice + self.caller.deadline;
         request.set_timeout(allowed);
@@ -350,6 +354,7 @@ impl Client {
         let request = v1::CancelTaskRequest {
             task_id: task_id.to_owned(),
             reason: reason.to_owned(),
+            ..Default::default()
         };
         let stub = self.tasks();
         let answer: v1::CancelTaskResponse = self
@@ -376,6 +381,7 @@ impl Client {
         let request = v1::UpdateTaskRequest {
             task_id: task_id.to_owned(),
             timeouts,
+            ..Default::default()
         };
         let stub = self.tasks();
         let answer: v1::UpdateTaskResponse = self

@@ -379,6 +379,7 @@ impl Outgoing {
             v1::EnqueueStreamRequest {
                 namespace: self.namespace.clone(),
                 items,
+                ..Default::default()
             },
             self,
         ))

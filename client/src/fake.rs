@@ -71,7 +71,11 @@ impl Opened {
 
 fn accepted(sequence: u64) -> v1::EnqueueAck {
     let result = Some(v1::enqueue_ack::Result::TaskId(format!("task-{sequence}")));
-    v1::EnqueueAck { sequence, result }
+    v1::EnqueueAck {
+        sequence,
+        result,
+        ..Default::default()
+    }
 }
 
 /// What the test sets and reads.
@@ -205,6 +209,14 @@ fn untold<T>() -> Result<Response<T>, Status> {
 #[tonic::async_trait]
 impl TaskService for Fake {
     type EnqueueStreamStream = BoxStream<'static, Result<v1::EnqueueStreamResponse, Status>>;
+    type CancelTasksStream = BoxStream<'static, Result<v1::CancelTasksResponse, Status>>;
+
+    async fn cancel_tasks(
+        &self,
+        _: Request<v1::CancelTasksRequest>,
+    ) -> Result<Response<Self::CancelTasksStream>, Status> {
+        untold()
+    }
 
     async fn enqueue_task(
         &self,
@@ -217,6 +229,7 @@ impl TaskService for Fake {
         let answer = v1::EnqueueTaskResponse {
             task_id: "id".into(),
             durability: "always".into(),
+            ..Default::default()
         };
         Ok(Response::new(answer))
     }
@@ -241,6 +254,7 @@ impl TaskService for Fake {
                 } else {
                     v1::enqueue_result::Result::TaskId(task.kind)
                 }),
+                ..Default::default()
             })
             .collect();
         let durability = "always".to_owned();
@@ -317,7 +331,10 @@ impl TaskService for Fake {
         _: Request<v1::CancelTaskRequest>,
     ) -> Result<Response<v1::CancelTaskResponse>, Status> {
         self.called().await?;
-        Ok(Response::new(v1::CancelTaskResponse { task: None }))
+        Ok(Response::new(v1::CancelTaskResponse {
+            task: None,
+            ..Default::default()
+        }))
     }
 
     async fn update_task(

@@ -377,6 +377,7 @@ async fn a_refused_item_is_told_on_its_own_ticket_only() {
         .acknowledge(vec![v1::EnqueueAck {
             sequence: items[0].sequence,
             result,
+            ..Default::default()
         }])
         .await;
     opened.accept(&items[1..]).await;

@@ -127,7 +127,8 @@ impl RawWorker {
             | Message::Timeouts(_)
             | Message::Drain(_)
             | Message::Reconnect(_)
-            | Message::Refusal(_)) => self.others.push_back(other),
+            | Message::Refusal(_)
+            | Message::HeartbeatAcks(_)) => self.others.push_back(other),
         }
         Ok(true)
     }

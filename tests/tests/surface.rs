@@ -15,9 +15,10 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_reflection::pb::{v1, v1alpha};
 
-const SERVICES: [&str; 7] = [
+const SERVICES: [&str; 8] = [
     "redrive.v1.DeadLetterService",
     "redrive.v1.EventService",
+    "redrive.v1.KindService",
     "redrive.v1.QueueService",
     "redrive.v1.RetryPolicyService",
     "redrive.v1.ServerService",

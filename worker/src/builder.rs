@@ -328,6 +328,7 @@ impl<S: Clone + Send + Sync + 'static> WorkerBuilder<S> {
             host,
             queues: self.queues,
             kinds,
+            ..Default::default()
         };
         let config = SessionConfig {
             namespace: self.namespace,

@@ -4,7 +4,7 @@
 //! it saves. Talks to nobody: the pool puts signals in and takes the checkpoint out.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -123,7 +123,7 @@ impl TaskContext {
     }
 
     /// The producer's labels.
-    pub fn labels(&self) -> &HashMap<String, String> {
+    pub fn labels(&self) -> &BTreeMap<String, String> {
         &self.delivery().labels
     }
 

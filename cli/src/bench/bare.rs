@@ -105,6 +105,15 @@ macro_rules! not_here {
 #[tonic::async_trait]
 impl TaskService for Bare {
     type EnqueueStreamStream = Answers<v1::EnqueueStreamResponse>;
+    type CancelTasksStream = Answers<v1::CancelTasksResponse>;
+
+    async fn cancel_tasks(
+        &self,
+        _request: Request<v1::CancelTasksRequest>,
+    ) -> Result<Response<Self::CancelTasksStream>, Status> {
+        let status = Status::unimplemented("the bare server of the bench schedules nothing");
+        Err(status)
+    }
 
     async fn enqueue_task(
         &self,
@@ -113,6 +122,7 @@ impl TaskService for Bare {
         Ok(Response::new(v1::EnqueueTaskResponse {
             task_id: self.id(),
             durability: "memory".to_owned(),
+            ..Default::default()
         }))
     }
 
@@ -123,6 +133,7 @@ impl TaskService for Bare {
         let tasks = request.into_inner().tasks;
         let result = || v1::EnqueueResult {
             result: Some(v1::enqueue_result::Result::TaskId(self.id())),
+            ..Default::default()
         };
         Ok(Response::new(v1::EnqueueTasksResponse {
             results: tasks.iter().map(|_task| result()).collect(),
@@ -139,6 +150,7 @@ impl TaskService for Bare {
             let ack = |item: v1::EnqueueItem| v1::EnqueueAck {
                 sequence: item.sequence,
                 result: Some(v1::enqueue_ack::Result::TaskId(bare.id())),
+                ..Default::default()
             };
             let acks = message?.items.into_iter().map(ack).collect();
             Ok(v1::EnqueueStreamResponse { acks })
@@ -207,7 +219,11 @@ impl Supply {
                 }
                 Some(work_request::Message::Capacity(capacity)) => self.room = capacity.tasks_max,
                 Some(work_request::Message::Reports(batch)) => break self.settle(batch),
-                Some(work_request::Message::Receipt(_) | work_request::Message::Pong(_)) => {}
+                Some(
+                    work_request::Message::Receipt(_)
+                    | work_request::Message::Pong(_)
+                    | work_request::Message::Heartbeats(_),
+                ) => {}
                 Some(work_request::Message::Goodbye(_)) | None => return Ok(None),
             }
         };

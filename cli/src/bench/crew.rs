@@ -324,7 +324,13 @@ impl Hand {
             Some(Message::Reconnect(_) | Message::Drain(_)) => {
                 bail!("the coordinator is on its way out")
             }
-            Some(Message::Welcome(_) | Message::Cancels(_) | Message::Timeouts(_)) | None => {}
+            Some(
+                Message::Welcome(_)
+                | Message::Cancels(_)
+                | Message::Timeouts(_)
+                | Message::HeartbeatAcks(_),
+            )
+            | None => {}
         }
         Ok(())
     }

@@ -148,6 +148,7 @@ async fn stream_one(client: Client, range: Range<u64>, maker: Maker) -> anyhow::
             let request = v1::EnqueueStreamRequest {
                 namespace: namespace.clone(),
                 items,
+                ..Default::default()
             };
             Some((request, (end..range.end, room, maker, namespace)))
         },

@@ -275,6 +275,7 @@ mod tests {
         let timeouts = v1::Timeouts {
             soft: Some(span(60)),
             hard: Some(span(120)),
+            ..Default::default()
         };
         assert_eq!(spec.timeouts, Some(timeouts));
         assert_eq!(

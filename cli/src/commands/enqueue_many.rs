@@ -177,6 +177,7 @@ async fn settle_all(
                     context.out.items(&[v1::EnqueueAck {
                         sequence: number,
                         result,
+                        ..Default::default()
                     }])?;
                 }
                 continue;

@@ -196,6 +196,7 @@ fn settings(args: Changes) -> anyhow::Result<(v1::QueueSettings, Vec<&'static st
         settings.timeouts = Some(v1::Timeouts {
             soft: args.soft.map(values::proto_duration),
             hard: args.hard.map(values::proto_duration),
+            ..Default::default()
         });
         fields.push("timeouts");
     }

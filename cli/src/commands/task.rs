@@ -141,7 +141,10 @@ pub(crate) async fn run(context: &Context, args: TaskArgs) -> anyhow::Result<Exi
                     .cancel(&args.id, &args.reason)
                     .await?,
             );
-            let answer = v1::CancelTaskResponse { task };
+            let answer = v1::CancelTaskResponse {
+                task,
+                ..Default::default()
+            };
             if answer
                 .task
                 .as_ref()

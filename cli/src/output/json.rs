@@ -123,6 +123,7 @@ mod tests {
                     nanos: 500_000_000,
                 }),
                 hard: None,
+                ..Default::default()
             }),
             ..Default::default()
         };

@@ -161,13 +161,18 @@ async fn enqueue(edge: Edge, message: pb::EnqueueStreamRequest) -> Vec<pb::Enque
 }
 
 fn ack(sequence: u64, result: Result<String, Refused>) -> pb::EnqueueAck {
-    let result = match result {
-        Ok(id) => pb::enqueue_ack::Result::TaskId(id),
-        Err(refused) => pb::enqueue_ack::Result::Refusal(refused.refusal()),
+    use pb::enqueue_ack::Result as Shown;
+    let (result, effect) = match result {
+        Ok(id) => (Shown::TaskId(id), pb::EnqueueEffect::Created),
+        Err(refused) => (
+            Shown::Refusal(refused.refusal()),
+            pb::EnqueueEffect::Unspecified,
+        ),
     };
     pb::EnqueueAck {
         sequence,
         result: Some(result),
+        effect: effect.into(),
     }
 }
 
@@ -206,6 +211,7 @@ mod tests {
         pb::EnqueueStreamRequest {
             namespace: String::new(),
             items,
+            ..Default::default()
         }
     }
 

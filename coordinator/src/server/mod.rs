@@ -15,6 +15,7 @@ mod enqueue_stream;
 mod event_service;
 mod filter;
 pub mod http;
+mod kind_service;
 mod listen;
 mod measure;
 mod pack;
@@ -33,6 +34,7 @@ use std::time::Duration;
 
 use redrive_proto::v1::dead_letter_service_server::DeadLetterServiceServer;
 use redrive_proto::v1::event_service_server::EventServiceServer;
+use redrive_proto::v1::kind_service_server::KindServiceServer;
 use redrive_proto::v1::queue_service_server::QueueServiceServer;
 use redrive_proto::v1::retry_policy_service_server::RetryPolicyServiceServer;
 use redrive_proto::v1::server_service_server::ServerServiceServer;
@@ -162,6 +164,7 @@ async fn routes(
         readers: readers.clone(),
     };
     let queues = queue_service::Queues { edge: edge.clone() };
+    let kinds = kind_service::Kinds { edge: edge.clone() };
     let dead_letters = dead_letter_service::DeadLetters {
         edge: edge.clone(),
         shutdown: shutdown.clone(),
@@ -181,6 +184,7 @@ async fn routes(
     Ok(Routes::new(limited!(TaskServiceServer, tasks))
         .add_service(limited!(WorkerServiceServer, workers))
         .add_service(limited!(QueueServiceServer, queues))
+        .add_service(limited!(KindServiceServer, kinds))
         .add_service(limited!(DeadLetterServiceServer, dead_letters))
         .add_service(limited!(RetryPolicyServiceServer, policies))
         .add_service(limited!(EventServiceServer, events))
@@ -197,11 +201,12 @@ struct Health {
 }
 
 impl Health {
-    const NAMES: [&'static str; 8] = [
+    const NAMES: [&'static str; 9] = [
         "",
         TaskServiceServer::<task_service::Tasks>::NAME,
         WorkerServiceServer::<worker_service::Workers>::NAME,
         QueueServiceServer::<queue_service::Queues>::NAME,
+        KindServiceServer::<kind_service::Kinds>::NAME,
         DeadLetterServiceServer::<dead_letter_service::DeadLetters>::NAME,
         RetryPolicyServiceServer::<RetryPolicies>::NAME,
         EventServiceServer::<event_service::Events>::NAME,

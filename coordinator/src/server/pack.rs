@@ -169,6 +169,7 @@ mod tests {
             Message::ReportAcks(batch) => batch.acks.len(),
             Message::Cancels(batch) => batch.cancels.len(),
             Message::Timeouts(batch) => batch.changes.len(),
+            Message::HeartbeatAcks(batch) => batch.acks.len(),
             Message::Welcome(_)
             | Message::Ping(_)
             | Message::Drain(_)

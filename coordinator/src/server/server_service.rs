@@ -1,6 +1,6 @@
 //! ServerService: what the coordinator is, promises and allows.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use redrive_proto::v1 as pb;
 use redrive_proto::v1::server_service_server::ServerService;
@@ -81,7 +81,7 @@ impl Server {
     async fn info(&self) -> Result<pb::GetServerInfoResponse, Refused> {
         let now = self.edge.engine_facts().await?;
         let facts = &self.edge.facts;
-        let limits: HashMap<String, u64> = LIMITS
+        let limits: BTreeMap<String, u64> = LIMITS
             .iter()
             .map(|(name, limit)| ((*name).to_owned(), *limit))
             .collect();

@@ -2,6 +2,7 @@
 //!
 //! Owns the order parse, ask, answer of each call. Never judges: the engine does.
 
+use futures::stream::Empty;
 use redrive_proto::v1 as pb;
 use redrive_proto::v1::task_service_server::TaskService;
 use tokio_util::sync::CancellationToken;
@@ -93,6 +94,7 @@ impl Tasks {
         Ok(pb::EnqueueTaskResponse {
             task_id,
             durability: self.durability(),
+            effect: pb::EnqueueEffect::Created.into(),
         })
     }
 
@@ -113,11 +115,19 @@ impl Tasks {
             .edge
             .enqueue(parsed.collect(), WhenFull::Refuse)
             .await?;
-        let shown = results.into_iter().map(|result| pb::EnqueueResult {
-            result: Some(match result {
-                Ok(id) => pb::enqueue_result::Result::TaskId(id.to_string()),
-                Err(refused) => pb::enqueue_result::Result::Refusal(refused.refusal()),
-            }),
+        let shown = results.into_iter().map(|result| {
+            use pb::enqueue_result::Result as Shown;
+            let (result, effect) = match result {
+                Ok(id) => (Shown::TaskId(id.to_string()), pb::EnqueueEffect::Created),
+                Err(refused) => (
+                    Shown::Refusal(refused.refusal()),
+                    pb::EnqueueEffect::Unspecified,
+                ),
+            };
+            pb::EnqueueResult {
+                result: Some(result),
+                effect: effect.into(),
+            }
         });
         Ok(pb::EnqueueTasksResponse {
             results: shown.collect(),
@@ -161,7 +171,15 @@ impl Tasks {
         let id = task_id(&request.task_id)?;
         let reason = field::reason(&request.reason, root.field("reason"))?;
         let task = self.edge.task(Call::CancelTask { id, reason }).await?;
-        Ok(pb::CancelTaskResponse { task: Some(task) })
+        let disposition = if task.state() == pb::TaskState::Cancelled {
+            pb::CancelDisposition::Cancelled
+        } else {
+            pb::CancelDisposition::Cancelling
+        };
+        Ok(pb::CancelTaskResponse {
+            task: Some(task),
+            disposition: disposition.into(),
+        })
     }
 
     async fn update(
@@ -187,6 +205,7 @@ pub(crate) fn task_id(text: &str) -> Result<TaskId, Refused> {
 #[tonic::async_trait]
 impl TaskService for Tasks {
     type EnqueueStreamStream = AckStream;
+    type CancelTasksStream = Empty<Result<pb::CancelTasksResponse, Status>>;
 
     async fn enqueue_task(
         &self,
@@ -243,6 +262,14 @@ impl TaskService for Tasks {
         request: Request<pb::CancelTaskRequest>,
     ) -> Result<Response<pb::CancelTaskResponse>, Status> {
         answer("CancelTask", self.cancel(request.into_inner()).await)
+    }
+
+    // Stub: the engine cannot cancel in bulk yet.
+    async fn cancel_tasks(
+        &self,
+        _request: Request<pb::CancelTasksRequest>,
+    ) -> Result<Response<Self::CancelTasksStream>, Status> {
+        Err(Status::unimplemented("CancelTasks is not built yet"))
     }
 
     async fn update_task(

@@ -88,6 +88,7 @@ impl Workers {
             });
         Ok(pb::ExtendLeasesResponse {
             extensions: shown.collect(),
+            heartbeat_acks: Vec::new(),
         })
     }
 
@@ -225,6 +226,7 @@ mod tests {
         let request = pb::ExtendLeasesRequest {
             lease_tokens,
             lease_ttl: None,
+            ..Default::default()
         };
         let answered = workers(&engine).extend(request).await.unwrap().extensions;
         let shown: Vec<_> = answered

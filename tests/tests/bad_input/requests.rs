@@ -12,10 +12,6 @@ use super::{BAD_NAME, Case, NAME_RULE, durations, refused, stream_refused};
 const NOBODY: &str = "0190a0a0-0000-7000-8000-000000000000";
 
 #[tokio::test]
-#[expect(
-    clippy::needless_update,
-    reason = "some of the requests have no other field"
-)]
 async fn an_id_that_is_none_is_refused_and_one_that_nobody_has_is_not_found() {
     let harness = Harness::start().await;
     let bad = || {
@@ -55,7 +51,15 @@ async fn an_id_that_is_none_is_refused_and_one_that_nobody_has_is_not_found() {
         }
     );
     case!(dead_letters, redrive_task, RedriveTaskRequest {});
-    let cases = bad().map(|(task_id, expected)| (pb::GetTaskRequest { task_id }, expected));
+    let cases = bad().map(|(task_id, expected)| {
+        (
+            pb::GetTaskRequest {
+                task_id,
+                ..Default::default()
+            },
+            expected,
+        )
+    });
     refused!(harness.tasks(), get_task, cases);
     let cases = bad().map(|(task_id, expected)| (pb::GetDeadLetterRequest { task_id }, expected));
     refused!(harness.dead_letters(), get_dead_letter, cases);
@@ -71,12 +75,14 @@ async fn a_reason_for_people_has_at_most_256_bytes() {
     let cancel = pb::CancelTaskRequest {
         task_id: task_id(),
         reason: reason(),
+        ..Default::default()
     };
     refused!(harness.tasks(), cancel_task, [(cancel, expected())]);
     let redrive = pb::RedriveTaskRequest {
         task_id: task_id(),
         delay: None,
         reason: reason(),
+        ..Default::default()
     };
     refused!(
         harness.dead_letters(),
@@ -122,6 +128,7 @@ fn wait(timeout: prost_types::Duration) -> pb::WaitTaskRequest {
     pb::WaitTaskRequest {
         task_id: NOBODY.to_owned(),
         timeout: Some(timeout),
+        ..Default::default()
     }
 }
 
@@ -131,6 +138,7 @@ fn update(change: impl FnOnce(&mut pb::Timeouts)) -> pb::UpdateTaskRequest {
     pb::UpdateTaskRequest {
         task_id: NOBODY.to_owned(),
         timeouts: Some(timeouts),
+        ..Default::default()
     }
 }
 
@@ -148,6 +156,7 @@ async fn durations_and_limits_that_cannot_be_are_refused_by_every_call_that_take
     let none = pb::UpdateTaskRequest {
         task_id: NOBODY.to_owned(),
         timeouts: None,
+        ..Default::default()
     };
     cases.push((none, Expected::field("timeouts", &["required"])));
     let above = update(|it| (it.soft, it.hard) = (Some(make::ms(2)), Some(make::ms(1))));
@@ -223,6 +232,7 @@ async fn a_batch_has_1_to_1000_items() {
             pb::ExtendLeasesRequest {
                 lease_tokens,
                 lease_ttl: None,
+                ..Default::default()
             },
             expected,
         )
@@ -278,6 +288,7 @@ async fn queue_settings_that_cannot_be_are_refused_and_change_nothing() {
         timeouts: Some(pb::Timeouts {
             soft: Some(make::ms(soft)),
             hard: Some(make::ms(hard)),
+            ..Default::default()
         }),
         ..Default::default()
     };

@@ -30,7 +30,11 @@ fn limits(
     hard: Option<prost_types::Duration>,
 ) -> pb::TaskSpec {
     pb::TaskSpec {
-        timeouts: Some(pb::Timeouts { soft, hard }),
+        timeouts: Some(pb::Timeouts {
+            soft,
+            hard,
+            ..Default::default()
+        }),
         ..make::spec("q", "k")
     }
 }
@@ -70,7 +74,7 @@ fn payloads_and_labels() -> Vec<Case<pb::TaskSpec>> {
             content_type: content_type.to_owned(),
         })
     };
-    let label = |key: &str, value: &str| -> std::collections::HashMap<String, String> {
+    let label = |key: &str, value: &str| -> BTreeMap<String, String> {
         [(key.to_owned(), value.to_owned())].into()
     };
     vec![
@@ -355,6 +359,7 @@ async fn a_stream_message_with_too_many_items_or_none_ends_the_stream_with_the_r
     let message = pb::EnqueueStreamRequest {
         namespace: BAD_NAME.to_owned(),
         items,
+        ..Default::default()
     };
     let outgoing = tokio_stream::iter([message]);
     let answers = super::all(harness.tasks().enqueue_stream(outgoing).await)
@@ -383,6 +388,7 @@ async fn what_is_just_within_the_limits_is_accepted() {
     spec.timeouts = Some(pb::Timeouts {
         soft: month,
         hard: month,
+        ..Default::default()
     });
     let request = pb::EnqueueTaskRequest {
         task: Some(spec.clone()),

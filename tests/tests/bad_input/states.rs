@@ -37,10 +37,12 @@ fn update(id: &str) -> pb::UpdateTaskRequest {
     let timeouts = Some(pb::Timeouts {
         soft: None,
         hard: Some(make::ms(5)),
+        ..Default::default()
     });
     pb::UpdateTaskRequest {
         task_id: id.to_owned(),
         timeouts,
+        ..Default::default()
     }
 }
 

@@ -265,6 +265,7 @@ async fn an_extension_that_cannot_be_is_refused_and_strange_tokens_hold_nothing(
     let extend = |bad| pb::ExtendLeasesRequest {
         lease_tokens: vec![Bytes::from_static(&[1; 32])],
         lease_ttl: Some(bad),
+        ..Default::default()
     };
     let mut cases = durations("lease_ttl", extend);
     cases.push((
@@ -277,6 +278,7 @@ async fn an_extension_that_cannot_be_is_refused_and_strange_tokens_hold_nothing(
             .map(Bytes::copy_from_slice)
             .to_vec(),
         lease_ttl: None,
+        ..Default::default()
     };
     let answer = harness
         .workers()

@@ -145,8 +145,10 @@ async fn a_queues_settings_hold_for_its_tasks_and_route_what_dies() {
         timeouts: Some(pb::Timeouts {
             soft: None,
             hard: Some(make::ms(7000)),
+            ..Default::default()
         }),
         dead_letter_queue: "morgue".to_owned(),
+        ..Default::default()
     };
     let queue = harness
         .client()

@@ -269,6 +269,7 @@ async fn a_wait_ends_with_the_time_or_with_the_task_whichever_is_first() {
     let request = pb::WaitTaskRequest {
         task_id: id.clone(),
         timeout: Some(make::ms(1)),
+        ..Default::default()
     };
     let answer = harness
         .tasks()

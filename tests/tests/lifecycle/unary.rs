@@ -41,6 +41,7 @@ async fn extend(harness: &Harness, deliveries: &[&pb::Delivery]) -> Vec<pb::Leas
             .map(|one| one.lease_token.clone())
             .collect(),
         lease_ttl: Some(make::ms(60_000)),
+        ..Default::default()
     };
     harness
         .workers()

@@ -129,6 +129,7 @@ async fn a_graceful_stop_with_everything_open_keeps_its_deadline_and_sends_worke
     let wait = pb::WaitTaskRequest {
         task_id: waited,
         timeout: Some(make::ms(60_000)),
+        ..Default::default()
     };
     let poll = pb::LeaseTasksRequest {
         worker: Some(make::worker_info("poller", "empty")),

@@ -368,7 +368,10 @@ impl Session {
                     });
                 }
             }
-            CancelReason::HardTimeout | CancelReason::LeaseLost => {
+            CancelReason::HardTimeout
+            | CancelReason::LeaseLost
+            | CancelReason::Deadline
+            | CancelReason::Revoked => {
                 // A result that is ready is still sent: the answer says what won.
                 let settled = matches!(
                     self.leases.get(token).map(|lease| &lease.hold),

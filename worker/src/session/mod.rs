@@ -352,6 +352,8 @@ impl Session {
                 });
             }
             Message::Refusal(refusal) => out.push(Action::Refused(refusal)),
+            // Stub: this worker sends no heartbeats yet, so none is answered.
+            Message::HeartbeatAcks(_) => {}
         }
     }
 

@@ -186,7 +186,8 @@ impl StreamWorker {
             Message::Welcome(_)
             | Message::Timeouts(_)
             | Message::Drain(_)
-            | Message::Reconnect(_) => {}
+            | Message::Reconnect(_)
+            | Message::HeartbeatAcks(_) => {}
         }
         Some(ControlFlow::Continue(()))
     }

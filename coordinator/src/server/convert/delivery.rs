@@ -58,6 +58,11 @@ pub(crate) fn delivery_view(delivery: Delivery) -> pb::Delivery {
         hard_timeout: delivery.timeouts.hard_ms.map(duration),
         previous_failure: delivery.previous_failure.as_ref().map(failure_view),
         checkpoint: delivery.checkpoint.as_ref().map(payload_view),
+        deadline: None,
+        idempotency_key: String::new(),
+        schema_version: 0,
+        cause: None,
+        delivery: 0,
     }
 }
 
@@ -114,6 +119,7 @@ pub(crate) fn worker_view(view: &WorkerView) -> pb::Worker {
             host: info.host.to_string(),
             queues: queues.collect(),
             kinds: info.kinds.iter().map(ToString::to_string).collect(),
+            declared_kinds: Vec::new(),
         }),
         session_id: view.session.to_string(),
         state: state.into(),

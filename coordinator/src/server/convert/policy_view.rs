@@ -126,6 +126,7 @@ fn rule(rule: &Rule) -> pb::RetryRule {
         max_attempts: rule.max_attempts,
         spares_attempts: rule.spares_attempts,
         retry_after_mode: retry_after_mode(rule.retry_after_mode).into(),
+        dead_letter_queue: String::new(),
     }
 }
 

@@ -148,6 +148,8 @@ pub(crate) fn queue_view(view: &QueueView) -> pb::Queue {
             dead_lettered_total: totals.dead_lettered,
             redriven_total: totals.redriven,
         }),
+        unserved: Vec::new(),
+        pause_actor: String::new(),
     }
 }
 
@@ -163,6 +165,9 @@ fn settings_view(settings: &QueueSettings) -> pb::QueueSettings {
         dead_letter_queue: target
             .map(|target| target.queue().to_owned())
             .unwrap_or_default(),
+        terms: None,
+        aging: None,
+        finished_max: None,
     }
 }
 
@@ -190,8 +195,10 @@ mod tests {
                     seconds: 5,
                     nanos: 0,
                 }),
+                ..Default::default()
             }),
             dead_letter_queue: "graveyard".into(),
+            ..Default::default()
         }
     }
 

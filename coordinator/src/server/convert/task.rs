@@ -1,6 +1,6 @@
 //! Tasks as producers ask for them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use redrive_proto::v1 as pb;
@@ -80,7 +80,7 @@ fn retry(value: Option<pb::task_spec::Retry>, at: At<'_>) -> Parsed<Option<Polic
         .transpose()
 }
 
-fn labels(value: HashMap<String, String>, at: At<'_>) -> Parsed<Vec<(Arc<str>, Arc<str>)>> {
+fn labels(value: BTreeMap<String, String>, at: At<'_>) -> Parsed<Vec<(Arc<str>, Arc<str>)>> {
     if value.len() > limits::LABELS_MAX {
         let count = value.len();
         let max = limits::LABELS_MAX;
@@ -88,9 +88,7 @@ fn labels(value: HashMap<String, String>, at: At<'_>) -> Parsed<Vec<(Arc<str>, A
             "has {count} labels, at most {max} are allowed"
         )));
     }
-    let mut sorted: Vec<(String, String)> = value.into_iter().collect();
-    sorted.sort_unstable();
-    sorted
+    value
         .into_iter()
         .map(|(key, value)| {
             let at = at.key(&key);
@@ -154,6 +152,7 @@ mod tests {
             timeouts: Some(pb::Timeouts {
                 soft: Some(secs(5)),
                 hard: Some(secs(9)),
+                ..Default::default()
             }),
             retry: Some(task_spec::Retry::RetryPolicy("recommended".into())),
             max_attempts: Some(0),
@@ -240,6 +239,7 @@ mod tests {
                 t.timeouts = Some(pb::Timeouts {
                     soft: Some(secs(9)),
                     hard: Some(secs(8)),
+                    ..Default::default()
                 });
             },
         ),
@@ -247,6 +247,7 @@ mod tests {
             t.timeouts = Some(pb::Timeouts {
                 soft: None,
                 hard: Some(secs(0)),
+                ..Default::default()
             });
         }),
         ("task.inline_retry_policy.backoff", "set exponential", |t| {
@@ -274,7 +275,7 @@ mod tests {
         task_spec::Retry::RetryPolicy(name.into())
     }
 
-    fn label(key: &str, bytes: usize) -> HashMap<String, String> {
+    fn label(key: &str, bytes: usize) -> BTreeMap<String, String> {
         [(key.to_owned(), "x".repeat(bytes))].into()
     }
 

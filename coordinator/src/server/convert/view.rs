@@ -67,6 +67,13 @@ pub(crate) fn task_view(view: &TaskView, detail: Detail) -> pb::Task {
             .unwrap_or_default(),
         effective_retry_policy: view.policy.to_string(),
         effective_timeouts: Some(timeouts_view(view.timeouts)),
+        progress: None,
+        effective: None,
+        acts: Vec::new(),
+        acts_omitted: 0,
+        cause: None,
+        forget_time: None,
+        cancel: None,
     }
 }
 
@@ -98,6 +105,12 @@ fn spec(task: &Task, detail: Detail) -> pb::TaskSpec {
             .iter()
             .map(|(key, value)| (key.to_string(), value.to_string()))
             .collect(),
+        schema_version: 0,
+        terms: None,
+        idempotency_key: String::new(),
+        idempotency_window: None,
+        unique: None,
+        then: Vec::new(),
     }
 }
 
@@ -160,6 +173,8 @@ fn run(record: &RunRecord) -> pb::Run {
         base_delay: record.delay.map(|delay| duration(delay.base_ms)),
         delay: record.delay.map(|delay| duration(delay.drawn_ms)),
         note: record.note.as_deref().unwrap_or_default().to_owned(),
+        retry_policy_revision: 0,
+        retry_policy_source: 0,
     }
 }
 

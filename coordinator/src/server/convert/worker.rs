@@ -40,6 +40,10 @@ pub(crate) fn work_message(value: pb::WorkRequest) -> Parsed<WorkMessage> {
             FromWorker::Reports(report::reports(given.reports, at.field("reports"))?)
         }
         Message::Pong(_) => FromWorker::Pong,
+        // Stub: the engine takes no heartbeats yet.
+        Message::Heartbeats(_) => {
+            return Err(root.field("heartbeats").refuse("is not taken yet"));
+        }
         Message::Goodbye(given) => {
             let at = root.field("goodbye");
             reason(&given.reason, at.field("reason"))?;

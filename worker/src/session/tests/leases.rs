@@ -82,7 +82,8 @@ fn a_batch_of_reports_stays_within_its_bytes() {
             | work_request::Message::Capacity(_)
             | work_request::Message::Receipt(_)
             | work_request::Message::Pong(_)
-            | work_request::Message::Goodbye(_) => None,
+            | work_request::Message::Goodbye(_)
+            | work_request::Message::Heartbeats(_) => None,
         })
         .collect();
     assert_eq!(sizes, [3, 3, 2]);

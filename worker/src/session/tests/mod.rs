@@ -137,7 +137,8 @@ impl Script {
                 | work_request::Message::Capacity(_)
                 | work_request::Message::Receipt(_)
                 | work_request::Message::Pong(_)
-                | work_request::Message::Goodbye(_) => None,
+                | work_request::Message::Goodbye(_)
+                | work_request::Message::Heartbeats(_) => None,
             })
             .flatten()
             .collect()

@@ -406,6 +406,7 @@ pub(crate) fn timeouts_view(timeouts: Timeouts) -> pb::Timeouts {
     pb::Timeouts {
         soft: timeouts.soft_ms.map(duration),
         hard: timeouts.hard_ms.map(duration),
+        extend_max: None,
     }
 }
 

@@ -96,6 +96,7 @@ fn s32_a_soft_limit_above_the_hard_one_is_refused_with_field_both_values_and_rem
         let value = pb::Timeouts {
             soft: Some(seconds(soft, 0)),
             hard: Some(seconds(hard, 0)),
+            ..Default::default()
         };
         timeouts(&value, At::Root.field("timeouts"))
     };
