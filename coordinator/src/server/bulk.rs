@@ -232,7 +232,7 @@ impl BulkRun {
         let bulk = Bulk {
             act,
             selection: self.plan.selection.clone(),
-            died_before: self.died_before,
+            before: self.died_before,
             after: self.after.take(),
             count_max,
         };

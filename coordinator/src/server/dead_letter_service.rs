@@ -57,7 +57,7 @@ impl DeadLetters {
         request: pb::GetDeadLetterRequest,
     ) -> Result<pb::GetDeadLetterResponse, Refused> {
         let id = task_id(&request.task_id)?;
-        let view = self.edge.task_answer(Call::GetTask(id)).await?;
+        let view = self.edge.task_answer(Call::GetTask(id.into())).await?;
         if view.state != TaskState::Dead {
             let wanted = "it would have to be DEAD; look at it with TaskService.GetTask";
             return Err(Rejection::WrongState {
@@ -82,7 +82,8 @@ impl DeadLetters {
         let delay_ms = field::optional_ms(delay, limits::DELAY_MS_MAX, root.field("delay"))?;
         let reason = field::reason(&request.reason, root.field("reason"))?;
         let call = Call::RedriveTask {
-            id,
+            task: id.into(),
+            reason: "".into(),
             delay_ms: delay_ms.unwrap_or(0),
         };
         let task = self.edge.task(call).await?;
@@ -96,7 +97,7 @@ impl DeadLetters {
     ) -> Result<pb::DiscardTaskResponse, Refused> {
         let id = task_id(&request.task_id)?;
         let reason = field::reason(&request.reason, At::Root.field("reason"))?;
-        let task = self.edge.task(Call::DiscardTask(id)).await?;
+        let task = self.edge.task(Call::DiscardTask(id.into())).await?;
         tracing::info!(task = %id, reason = &*reason, "discarded");
         Ok(pb::DiscardTaskResponse { task: Some(task) })
     }

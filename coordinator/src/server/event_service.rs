@@ -143,6 +143,7 @@ impl Watcher {
 fn event_view(notice: &Notice) -> pb::Event {
     let kind = match notice.kind {
         NoticeKind::Enqueued => pb::EventType::Enqueued,
+        NoticeKind::Edited => pb::EventType::Edited,
         NoticeKind::Leased => pb::EventType::Leased,
         NoticeKind::RetryScheduled => pb::EventType::RetryScheduled,
         NoticeKind::Deferred => pb::EventType::Deferred,

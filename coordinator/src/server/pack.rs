@@ -49,6 +49,7 @@ impl Packer {
                 return self.change_timeouts(timeouts_change(token, timeouts));
             }
             ToWorker::Welcome(welcome) => Message::Welcome(welcome_view(&welcome, super::VERSION)),
+            ToWorker::Beats(_) => return,
             ToWorker::Ping { nonce } => Message::Ping(pb::Ping { nonce }),
             ToWorker::Drain {
                 reason,

@@ -15,7 +15,7 @@ use super::convert::{At, field};
 use super::edge::{Edge, confused};
 use super::enqueue_stream::{AckStream, EnqueueStream};
 use super::status::{Refused, answer};
-use crate::engine::command::{Call, NewTask};
+use crate::engine::command::{self, Call, NewTask};
 use crate::engine::effect::Answer;
 use crate::engine::ids::TaskId;
 use crate::engine::limits;
@@ -54,7 +54,11 @@ impl Edge {
         let answers = if tasks.is_empty() {
             Vec::new()
         } else {
-            let call = Call::Enqueue(tasks);
+            let call = Call::Enqueue(command::Enqueue {
+                namespace: "default".into(),
+                tasks,
+                producer: None,
+            });
             let answer = match full {
                 WhenFull::Refuse => self.inbox.call(call).await?,
                 WhenFull::Wait => self.inbox.call_when_room(call).await?,
@@ -66,7 +70,9 @@ impl Edge {
         };
         let mut answers = answers.into_iter();
         let mut next = || match answers.next() {
-            Some(answer) => answer.map_err(Refused::Rejected),
+            Some(answer) => answer
+                .map(|accepted| accepted.id)
+                .map_err(Refused::Rejected),
             None => Err(Refused::Confused),
         };
         Ok(results
@@ -137,7 +143,7 @@ impl Tasks {
 
     async fn get(&self, request: pb::GetTaskRequest) -> Result<pb::GetTaskResponse, Refused> {
         let id = task_id(&request.task_id)?;
-        let task = self.edge.task(Call::GetTask(id)).await?;
+        let task = self.edge.task(Call::GetTask(id.into())).await?;
         Ok(pb::GetTaskResponse { task: Some(task) })
     }
 
@@ -155,7 +161,10 @@ impl Tasks {
         let timeout = request.timeout.as_ref();
         let timeout_ms = field::optional_ms(timeout, limits::WAIT_MS_MAX, root.field("timeout"))?;
         let timeout_ms = timeout_ms.unwrap_or(limits::WAIT_MS_DEFAULT);
-        let call = Call::WaitTask { id, timeout_ms };
+        let call = Call::WaitTask {
+            task: id.into(),
+            timeout_ms,
+        };
         let Answer::Waited { ended, task } = self.edge.ask(call).await? else {
             return Err(confused("a wait"));
         };
@@ -170,7 +179,16 @@ impl Tasks {
         let root = At::Root;
         let id = task_id(&request.task_id)?;
         let reason = field::reason(&request.reason, root.field("reason"))?;
-        let task = self.edge.task(Call::CancelTask { id, reason }).await?;
+        let cancel = command::Cancel {
+            mode: command::CancelMode::Cooperative { grace_ms: None },
+            reason,
+        };
+        let task = id.into();
+        let task = self.edge.ask(Call::CancelTask { task, cancel }).await?;
+        let Answer::Cancelled { task, .. } = task else {
+            return Err(confused("a cancel"));
+        };
+        let task = task_view(&task, Detail::Whole);
         let disposition = if task.state() == pb::TaskState::Cancelled {
             pb::CancelDisposition::Cancelled
         } else {
@@ -191,7 +209,12 @@ impl Tasks {
         let at = root.field("timeouts");
         let given = request.timeouts.ok_or_else(|| at.missing())?;
         let timeouts = field::timeouts(&given, at)?;
-        let task = self.edge.task(Call::UpdateTask { id, timeouts }).await?;
+        let change = Box::new(command::TaskChange {
+            timeouts: Some(timeouts),
+            ..command::TaskChange::default()
+        });
+        let task = id.into();
+        let task = self.edge.task(Call::UpdateTask { task, change }).await?;
         Ok(pb::UpdateTaskResponse { task: Some(task) })
     }
 }

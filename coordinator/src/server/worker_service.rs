@@ -71,8 +71,12 @@ impl Workers {
         )?;
         let ttl_ms = lease_ttl(request.lease_ttl.as_ref(), root.field("lease_ttl"))?;
         let tokens = given.iter().map(|bytes| LeaseToken::parse(bytes)).collect();
-        let call = Call::ExtendLeases { tokens, ttl_ms };
-        let Answer::Extended(extended) = self.edge.ask(call).await? else {
+        let call = Call::ExtendLeases {
+            tokens,
+            ttl_ms,
+            beats: Vec::new(),
+        };
+        let Answer::Extended(extended, _) = self.edge.ask(call).await? else {
             return Err(confused("extensions"));
         };
         let shown = given

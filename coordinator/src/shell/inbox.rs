@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::desk::Desk;
 pub use super::notices::{Lagged, Watch, WatchGone};
 use super::queue::NotTaken;
-use crate::engine::command::{Call, Command};
+use crate::engine::command::{self, Call, Command};
 use crate::engine::effect::{Answer, ToWorker};
 use crate::engine::ids::{LinkId, RequestId, Timestamp};
 use crate::engine::rejection::Rejection;
@@ -77,12 +77,25 @@ impl Inbox {
     /// The engine's refusal; [`CallError::Busy`] at once where the inbox is full;
     /// [`CallError::Stopped`] where the coordinator stopped before it answered.
     pub async fn call(&self, call: Call) -> Result<Answer, CallError> {
+        self.call_as(command::Caller::default(), call).await
+    }
+
+    /// The same, for somebody who said who they are or gave the request an id.
+    ///
+    /// # Errors
+    /// As [`Inbox::call`].
+    pub async fn call_as(&self, by: command::Caller, call: Call) -> Result<Answer, CallError> {
         let (request, replied) = self.desk.await_reply();
         let caller = Caller {
             desk: &self.desk,
             request,
         };
-        match self.desk.queue.try_push(Command::Call { request, call }) {
+        let command = Command::Call {
+            request,
+            caller: by,
+            call,
+        };
+        match self.desk.queue.try_push(command) {
             Ok(()) => {}
             Err(refused) => {
                 self.desk.forget_call(request);
@@ -102,7 +115,12 @@ impl Inbox {
             desk: &self.desk,
             request,
         };
-        let pushed = self.desk.queue.push(Command::Call { request, call }).await;
+        let command = Command::Call {
+            request,
+            caller: command::Caller::default(),
+            call,
+        };
+        let pushed = self.desk.queue.push(command).await;
         if let Err(refused) = pushed {
             self.desk.forget_call(request);
             return Err(self.not_taken(refused));

@@ -214,7 +214,10 @@ impl Telemetry {
                 let state = notice.reason.as_deref().unwrap_or(OTHER).to_lowercase();
                 meters.count(ENDED, "state", &state, &self.recorder);
             }
-            NoticeKind::Leased | NoticeKind::Deferred | NoticeKind::CancelRequested => {}
+            NoticeKind::Leased
+            | NoticeKind::Deferred
+            | NoticeKind::CancelRequested
+            | NoticeKind::Edited => {}
         }
     }
 

@@ -78,6 +78,8 @@ pub(crate) fn cancel_view(
         CancelReason::SoftTimeout => pb::CancelReason::SoftTimeout,
         CancelReason::HardTimeout => pb::CancelReason::HardTimeout,
         CancelReason::LeaseLost => pb::CancelReason::LeaseLost,
+        CancelReason::Deadline => pb::CancelReason::Deadline,
+        CancelReason::Revoked => pb::CancelReason::Revoked,
     };
     pb::Cancel {
         lease_token: token_view(token),
@@ -118,7 +120,7 @@ pub(crate) fn worker_view(view: &WorkerView) -> pb::Worker {
             version: info.version.to_string(),
             host: info.host.to_string(),
             queues: queues.collect(),
-            kinds: info.kinds.iter().map(ToString::to_string).collect(),
+            kinds: info.kinds.iter().map(|it| it.kind.to_string()).collect(),
             declared_kinds: Vec::new(),
         }),
         session_id: view.session.to_string(),

@@ -9,7 +9,7 @@ use prost_types::Duration;
 use redrive_proto::v1 as pb;
 
 use super::failure::class;
-use super::field::{At, Parsed, duration_ms, optional_ms, quoted, variant};
+use super::field::{At, Parsed, duration_ms, name, optional_ms, quoted, variant};
 use crate::engine::failure::FailureClass;
 use crate::engine::limits;
 use crate::engine::retry::policy::{
@@ -231,6 +231,9 @@ fn rule(value: pb::RetryRule, at: At<'_>) -> Parsed<Rule> {
         backoff: value
             .backoff
             .map(|given| backoff(given, at.field("backoff")))
+            .transpose()?,
+        dead_letter_queue: (!value.dead_letter_queue.is_empty())
+            .then(|| name(&value.dead_letter_queue, at.field("dead_letter_queue")))
             .transpose()?,
         max_attempts: value.max_attempts,
         spares_attempts: value.spares_attempts,

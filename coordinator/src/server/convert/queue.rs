@@ -64,6 +64,7 @@ pub(crate) fn change(
         policy,
         timeouts,
         dead_letter_queue,
+        ..QueueChange::default()
     })
 }
 

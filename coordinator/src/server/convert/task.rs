@@ -18,7 +18,11 @@ pub(crate) fn new_task(namespace: &str, spec: Option<pb::TaskSpec>, at: At<'_>) 
     let spec = spec.ok_or_else(|| missing_task(at))?;
     let payload = optional_payload(spec.payload, limits::PAYLOAD_BYTES_MAX, at.field("payload"))?;
     Ok(NewTask {
-        queue: queue(namespace, &spec.queue, at.field("queue"))?,
+        queue: Some(queue(namespace, &spec.queue, at.field("queue"))?),
+        version: 0,
+        terms: None,
+        then: Vec::new(),
+        keys: None,
         kind: name(&spec.kind, at.field("kind"))?,
         payload: payload.unwrap_or_default(),
         priority: priority(spec.priority, at.field("priority"))?,

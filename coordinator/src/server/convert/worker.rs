@@ -5,7 +5,7 @@ use redrive_proto::v1 as pb;
 use super::field::{At, Parsed, batch, duration_ms, name, namespace, quoted, text, token};
 use super::field::{queue, reason};
 use super::report;
-use crate::engine::command::{Capacity, FromWorker, Hello, LeaseTasks, WorkerInfo};
+use crate::engine::command::{Capacity, FromWorker, Hello, KindServed, LeaseTasks, WorkerInfo};
 use crate::engine::ids::{LeaseToken, SessionId};
 use crate::engine::limits;
 
@@ -164,7 +164,11 @@ fn worker_info(
         version: text(&value.version, limits::NAME_BYTES_MAX, at.field("version"))?,
         host: text(&value.host, limits::NAME_BYTES_MAX, at.field("host"))?,
         queues: subscriptions(namespace, &value.queues, at.field("queues"))?,
-        kinds,
+        kinds: kinds
+            .iter()
+            .map(|kind| KindServed::every_version(kind))
+            .collect(),
+        proposals: Vec::new(),
     })
 }
 

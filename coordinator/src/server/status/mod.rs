@@ -96,6 +96,10 @@ pub(crate) enum Reason {
     TaskNotFound,
     QueueNotFound,
     RetryPolicyNotFound,
+    KindNotFound,
+    RequestIdReused,
+    IdempotencyKeyReused,
+    UniqueKeyHeld,
     WrongState,
     CountDiffers,
     HelloExpected,
@@ -103,6 +107,7 @@ pub(crate) enum Reason {
     HelloLate,
     StreamReplaced,
     StreamCut,
+    MemoryOfRequestsFull,
     MemoryFull,
     DiskFull,
     LimitReached,
@@ -120,11 +125,16 @@ type Row = (&'static str, Code, Option<u64>);
 
 impl Reason {
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 25] = [
         Self::FieldInvalid,
         Self::TaskNotFound,
         Self::QueueNotFound,
         Self::RetryPolicyNotFound,
+        Self::KindNotFound,
+        Self::RequestIdReused,
+        Self::IdempotencyKeyReused,
+        Self::UniqueKeyHeld,
+        Self::MemoryOfRequestsFull,
         Self::WrongState,
         Self::CountDiffers,
         Self::HelloExpected,
@@ -150,6 +160,15 @@ impl Reason {
             Self::TaskNotFound => ("TASK_NOT_FOUND", Code::NotFound, None),
             Self::QueueNotFound => ("QUEUE_NOT_FOUND", Code::NotFound, None),
             Self::RetryPolicyNotFound => ("RETRY_POLICY_NOT_FOUND", Code::NotFound, None),
+            Self::KindNotFound => ("KIND_NOT_FOUND", Code::NotFound, None),
+            Self::RequestIdReused => ("REQUEST_ID_REUSED", Code::AlreadyExists, None),
+            Self::IdempotencyKeyReused => ("IDEMPOTENCY_KEY_REUSED", Code::AlreadyExists, None),
+            Self::UniqueKeyHeld => ("UNIQUE_KEY_HELD", Code::AlreadyExists, None),
+            Self::MemoryOfRequestsFull => (
+                "MEMORY_OF_REQUESTS_FULL",
+                Code::ResourceExhausted,
+                Some(5000),
+            ),
             Self::WrongState => ("WRONG_STATE", Code::FailedPrecondition, None),
             Self::CountDiffers => ("COUNT_DIFFERS", Code::FailedPrecondition, None),
             Self::HelloExpected => ("HELLO_EXPECTED", Code::FailedPrecondition, None),
@@ -176,6 +195,12 @@ impl Refused {
             Self::Invalid(_) | Self::Rejected(Rejection::Invalid { .. }) => Reason::FieldInvalid,
             Self::Rejected(Rejection::TaskNotFound(_)) => Reason::TaskNotFound,
             Self::Rejected(Rejection::QueueNotFound(_)) => Reason::QueueNotFound,
+            Self::Rejected(Rejection::KeyNotFound) => Reason::TaskNotFound,
+            Self::Rejected(Rejection::KindNotFound(_)) => Reason::KindNotFound,
+            Self::Rejected(Rejection::RequestIdReused { .. }) => Reason::RequestIdReused,
+            Self::Rejected(Rejection::KeyReused { .. }) => Reason::IdempotencyKeyReused,
+            Self::Rejected(Rejection::UniqueKeyHeld { .. }) => Reason::UniqueKeyHeld,
+            Self::Rejected(Rejection::MemoriesFull { .. }) => Reason::MemoryOfRequestsFull,
             Self::Rejected(Rejection::WrongState { .. }) => Reason::WrongState,
             Self::Rejected(Rejection::MemoryFull { .. }) => Reason::MemoryFull,
             Self::Rejected(Rejection::DiskFull) => Reason::DiskFull,
@@ -204,6 +229,12 @@ impl Refused {
             Self::Rejected(
                 Rejection::TaskNotFound(_)
                 | Rejection::QueueNotFound(_)
+                | Rejection::KeyNotFound
+                | Rejection::KindNotFound(_)
+                | Rejection::RequestIdReused { .. }
+                | Rejection::KeyReused { .. }
+                | Rejection::UniqueKeyHeld { .. }
+                | Rejection::MemoriesFull { .. }
                 | Rejection::WrongState { .. }
                 | Rejection::MemoryFull { .. }
                 | Rejection::DiskFull
@@ -293,6 +324,17 @@ impl Refused {
             Self::CountDiffers { .. } => {
                 details.add_precondition_failure_violation("COUNT", "expected_count", text);
             }
+            Self::Rejected(Rejection::KindNotFound(kind)) => {
+                details.set_resource_info("redrive.v1.Kind", kind.as_str(), "", text);
+            }
+            Self::Rejected(
+                Rejection::KeyReused { task } | Rejection::UniqueKeyHeld { task, .. },
+            ) => {
+                details.set_resource_info("redrive.v1.Task", task.to_string(), "", text);
+            }
+            Self::Rejected(Rejection::MemoriesFull { .. }) => {
+                details.add_quota_failure_violation("memories", text);
+            }
             Self::Rejected(Rejection::MemoryFull { .. }) => {
                 details.add_quota_failure_violation("memory_bytes", text);
             }
@@ -311,6 +353,8 @@ impl Refused {
             Self::Invalid(_)
             | Self::Rejected(
                 Rejection::Invalid { .. }
+                | Rejection::KeyNotFound
+                | Rejection::RequestIdReused { .. }
                 | Rejection::ShuttingDown
                 | Rejection::HelloExpected
                 | Rejection::HelloRepeated
@@ -343,6 +387,14 @@ impl Refused {
             Self::Rejected(Rejection::WrongState { state, .. }) => {
                 vec![("state", state.to_string())]
             }
+            Self::Rejected(Rejection::KeyReused { task }) => vec![("task_id", task.to_string())],
+            Self::Rejected(Rejection::UniqueKeyHeld { task, state, .. }) => vec![
+                ("task_id", task.to_string()),
+                ("state", (*state).to_owned()),
+            ],
+            Self::Rejected(Rejection::MemoriesFull { limit }) => {
+                vec![("limit", limit.to_string())]
+            }
             Self::CountDiffers { expected, found } => {
                 vec![
                     ("expected", expected.to_string()),
@@ -354,6 +406,9 @@ impl Refused {
             | Self::Rejected(
                 Rejection::TaskNotFound(_)
                 | Rejection::QueueNotFound(_)
+                | Rejection::KeyNotFound
+                | Rejection::KindNotFound(_)
+                | Rejection::RequestIdReused { .. }
                 | Rejection::Invalid { .. }
                 | Rejection::DiskFull
                 | Rejection::ShuttingDown

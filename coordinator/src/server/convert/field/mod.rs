@@ -339,6 +339,7 @@ pub(crate) fn timeouts(value: &pb::Timeouts, at: At<'_>) -> Parsed<Timeouts> {
     let parsed = Timeouts {
         soft_ms: limit(value.soft.as_ref(), "soft")?,
         hard_ms: limit(value.hard.as_ref(), "hard")?,
+        extend_max_ms: limit(value.extend_max.as_ref(), "extend_max")?,
     };
     if let (Some(soft), Some(hard)) = (parsed.soft_ms, parsed.hard_ms)
         && soft > hard
