@@ -11,6 +11,7 @@ mod bulk;
 mod convert;
 mod dead_letter_service;
 mod edge;
+mod enqueue;
 mod enqueue_stream;
 mod event_service;
 mod filter;
@@ -163,7 +164,7 @@ async fn routes(
         shutdown: shutdown.clone(),
         readers: readers.clone(),
     };
-    let queues = queue_service::Queues { edge: edge.clone() };
+    let queues = queue_service::Queues::new(edge.clone());
     let kinds = kind_service::Kinds { edge: edge.clone() };
     let dead_letters = dead_letter_service::DeadLetters {
         edge: edge.clone(),

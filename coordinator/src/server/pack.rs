@@ -9,11 +9,12 @@ use prost::Message as _;
 use redrive_proto::v1 as pb;
 use redrive_proto::v1::work_response::Message;
 
+use super::convert::beat;
 use super::convert::delivery::{cancel_view, delivery_view, timeouts_change, welcome_view};
 use super::convert::field::duration;
 use super::convert::report::ack_view;
 use super::status::Refused;
-use crate::engine::effect::{Delivery, ReportAck, ToWorker};
+use crate::engine::effect::{BeatAck, Delivery, ReportAck, ToWorker};
 use crate::engine::limits;
 
 /// Messages in the making, oldest first.
@@ -37,6 +38,7 @@ impl Packer {
         let message = match told {
             ToWorker::Delivery(delivery) => return self.deliver(*delivery),
             ToWorker::Acks(acks) => return self.acknowledge(acks),
+            ToWorker::Beats(acks) => return self.answer_beats(acks),
             ToWorker::Cancel {
                 token,
                 reason,
@@ -49,7 +51,6 @@ impl Packer {
                 return self.change_timeouts(timeouts_change(token, timeouts));
             }
             ToWorker::Welcome(welcome) => Message::Welcome(welcome_view(&welcome, super::VERSION)),
-            ToWorker::Beats(_) => return,
             ToWorker::Ping { nonce } => Message::Ping(pb::Ping { nonce }),
             ToWorker::Drain {
                 reason,
@@ -101,6 +102,22 @@ impl Packer {
                 Some(_) | None => {
                     let batch = pb::ReportAckBatch { acks: vec![ack] };
                     self.messages.push_back(Message::ReportAcks(batch));
+                }
+            }
+        }
+    }
+
+    fn answer_beats(&mut self, acks: Vec<BeatAck>) {
+        for ack in acks.into_iter().map(beat::ack_view) {
+            match self.messages.back_mut() {
+                Some(Message::HeartbeatAcks(batch))
+                    if batch.acks.len() < limits::BATCH_ITEMS_MAX =>
+                {
+                    batch.acks.push(ack);
+                }
+                Some(_) | None => {
+                    let batch = pb::HeartbeatAckBatch { acks: vec![ack] };
+                    self.messages.push_back(Message::HeartbeatAcks(batch));
                 }
             }
         }

@@ -59,6 +59,7 @@ impl Timed {
             | Clause::Class(..)
             | Clause::ErrorType(..)
             | Clause::Label(..)
+            | Clause::OutcomeLabel(..)
             | Clause::Attempts(..)
             | Clause::Crashes(..)) => timeless,
         }
@@ -148,6 +149,10 @@ mod tests {
             (
                 "labels.team-a.x != \"b c\"",
                 Clause::Label(IsNot, "team-a.x".into(), "b c".into()),
+            ),
+            (
+                "outcome_label = insufficient_*",
+                Clause::OutcomeLabel(Is, "insufficient_*".into()),
             ),
             ("attempts >= 3", Clause::Attempts(Order::AtLeast, 3)),
             ("crashes = 0", Clause::Crashes(Order::Equal, 0)),

@@ -1,0 +1,196 @@
+//! What may be said of a task on every level, and the tasks that follow its end; both ways.
+
+use redrive_proto::v1 as pb;
+
+use super::field::{At, Parsed, bounded_ms, duration, name, optional_ms, optional_queue, payload};
+use super::field::{payload_view, variant};
+use super::task::{labels, labels_view, priority};
+use super::view::{Detail, priority_view};
+use crate::engine::ids::QueueName;
+use crate::engine::ledger::terms::{DeliveryMode, FollowUps, Source, Template, Terms, Transition};
+use crate::engine::limits;
+
+/// Terms of a task, kind or queue of an already checked namespace; `None` where they say nothing.
+pub(crate) fn optional_terms(
+    namespace: &str,
+    value: Option<pb::Terms>,
+    at: At<'_>,
+) -> Parsed<Option<Box<Terms>>> {
+    let parsed = value.map(|given| terms(namespace, given, at)).transpose()?;
+    Ok(parsed.filter(|terms| !terms.is_empty()).map(Box::new))
+}
+
+/// Terms, whether they say anything or not.
+pub(crate) fn terms(namespace: &str, value: pb::Terms, at: At<'_>) -> Parsed<Terms> {
+    let limit = |value: Option<&prost_types::Duration>, name: &'static str| {
+        let at = at.field(name);
+        match optional_ms(value, limits::DELAY_MS_MAX, at)? {
+            Some(0) => Err(at.refuse("is 0, at least 1 ms is needed; leave it unset for no limit")),
+            other => Ok(other),
+        }
+    };
+    let result_ttl = value.result_ttl.as_ref();
+    let follow_ups = value.follow_ups.map(|given| *given).unwrap_or_default();
+    Ok(Terms {
+        ttl_ms: limit(value.ttl.as_ref(), "ttl")?,
+        deadline_ms: limit(value.deadline.as_ref(), "deadline")?,
+        result_ttl_ms: bounded_ms(
+            result_ttl,
+            (0, limits::RESULT_TTL_MS_MAX),
+            at.field("result_ttl"),
+        )?,
+        delivery: delivery(value.delivery, at.field("delivery"))?,
+        follow_ups: follow_ups_of(namespace, follow_ups, at.field("follow_ups"))?,
+    })
+}
+
+fn delivery(number: i32, at: At<'_>) -> Parsed<Option<DeliveryMode>> {
+    Ok(match variant(number, at)? {
+        pb::DeliveryMode::Unspecified => None,
+        pb::DeliveryMode::AtLeastOnce => Some(DeliveryMode::AtLeastOnce),
+        pb::DeliveryMode::AtMostOnce => Some(DeliveryMode::AtMostOnce),
+    })
+}
+
+fn follow_ups_of(namespace: &str, value: pb::FollowUps, at: At<'_>) -> Parsed<FollowUps> {
+    let one = |given: Option<pb::TaskTemplate>, name: &'static str| {
+        let parsed = given.map(|given| follow_up(namespace, given, at.field(name)));
+        Ok(parsed.transpose()?.map(Box::new))
+    };
+    Ok(FollowUps {
+        on_success: one(value.on_success, "on_success")?,
+        on_failure: one(value.on_failure, "on_failure")?,
+        on_exhausted: one(value.on_exhausted, "on_exhausted")?,
+        on_cancelled: one(value.on_cancelled, "on_cancelled")?,
+    })
+}
+
+fn follow_up(namespace: &str, mut value: pb::TaskTemplate, at: At<'_>) -> Parsed<Template> {
+    let given = value.payload.take().unwrap_or_default();
+    let argument = payload(
+        given,
+        limits::TEMPLATE_PAYLOAD_BYTES_MAX,
+        at.field("payload"),
+    )?;
+    Ok(Template {
+        payload: argument,
+        ..template(namespace, value, at)?
+    })
+}
+
+/// The rest of a chain.
+pub(crate) fn chain(
+    namespace: &str,
+    value: Vec<pb::TaskTemplate>,
+    at: At<'_>,
+) -> Parsed<Vec<Template>> {
+    if value.len() > limits::CHAIN_MAX {
+        let (count, max) = (value.len(), limits::CHAIN_MAX);
+        return Err(at.refuse(format_args!(
+            "has {count} tasks, at most {max} are allowed: let the last one begin another chain"
+        )));
+    }
+    let links = value.into_iter().enumerate();
+    let link = |(index, given): (usize, pb::TaskTemplate)| {
+        let at = at.index(index);
+        let says = |payload: &pb::Payload| *payload != pb::Payload::default();
+        if given.payload.as_ref().is_some_and(says) {
+            return Err(at.field("payload").refuse(
+                "is set, but in a chain the payload is the result of the task before: leave it \
+                 unset",
+            ));
+        }
+        template(namespace, given, at)
+    };
+    links.map(link).collect()
+}
+
+/// A template without its payload.
+fn template(namespace: &str, value: pb::TaskTemplate, at: At<'_>) -> Parsed<Template> {
+    let delay = value.delay.as_ref();
+    Ok(Template {
+        queue: optional_queue(namespace, &value.queue, at.field("queue"))?,
+        kind: name(&value.kind, at.field("kind"))?,
+        payload: Default::default(),
+        priority: priority(value.priority, at.field("priority"))?,
+        delay_ms: optional_ms(delay, limits::DELAY_MS_MAX, at.field("delay"))?.unwrap_or(0),
+        version: value.schema_version,
+        labels: labels(value.labels, at.field("labels"))?,
+    })
+}
+
+/// Terms as the wire has them. A list leaves out the payloads of what follows.
+pub(crate) fn terms_view(terms: &Terms, detail: Detail) -> pb::Terms {
+    let follow_ups = &terms.follow_ups;
+    let one = |given: &Option<Box<Template>>| {
+        let given = given.as_deref();
+        given.map(|template| template_view(template, detail))
+    };
+    let shown = pb::FollowUps {
+        on_success: one(&follow_ups.on_success),
+        on_failure: one(&follow_ups.on_failure),
+        on_exhausted: one(&follow_ups.on_exhausted),
+        on_cancelled: one(&follow_ups.on_cancelled),
+    };
+    pb::Terms {
+        ttl: terms.ttl_ms.map(duration),
+        deadline: terms.deadline_ms.map(duration),
+        result_ttl: terms.result_ttl_ms.map(duration),
+        delivery: terms
+            .delivery
+            .map_or(pb::DeliveryMode::Unspecified, delivery_mode_view)
+            .into(),
+        follow_ups: (*follow_ups != FollowUps::default()).then(|| Box::new(shown)),
+    }
+}
+
+/// A task that is made later, as the wire has it.
+pub(crate) fn template_view(template: &Template, detail: Detail) -> pb::TaskTemplate {
+    let says = template.payload != Default::default();
+    let whole = detail == Detail::Whole;
+    pb::TaskTemplate {
+        queue: queue_text(template.queue.as_ref()),
+        kind: template.kind.to_string(),
+        payload: (says && whole).then(|| payload_view(&template.payload)),
+        priority: priority_view(template.priority).into(),
+        delay: (template.delay_ms > 0).then(|| duration(template.delay_ms)),
+        schema_version: template.version,
+        labels: labels_view(&template.labels),
+    }
+}
+
+/// The name of a queue within its namespace; empty where there is none.
+pub(crate) fn queue_text(queue: Option<&QueueName>) -> String {
+    queue
+        .map(|queue| queue.queue().to_owned())
+        .unwrap_or_default()
+}
+
+/// The number that a delivery mode has on the wire.
+pub(crate) const fn delivery_mode_view(mode: DeliveryMode) -> pb::DeliveryMode {
+    match mode {
+        DeliveryMode::AtLeastOnce => pb::DeliveryMode::AtLeastOnce,
+        DeliveryMode::AtMostOnce => pb::DeliveryMode::AtMostOnce,
+    }
+}
+
+/// The number that a source has on the wire.
+pub(crate) const fn source_view(source: Source) -> pb::Source {
+    match source {
+        Source::Task => pb::Source::Task,
+        Source::Kind => pb::Source::Kind,
+        Source::Queue => pb::Source::Queue,
+        Source::Server => pb::Source::Server,
+    }
+}
+
+/// The number that a transition has on the wire.
+pub(crate) const fn transition_view(transition: Transition) -> pb::Transition {
+    match transition {
+        Transition::Success => pb::Transition::Succeeded,
+        Transition::Failure => pb::Transition::Failed,
+        Transition::Exhausted => pb::Transition::Exhausted,
+        Transition::Cancelled => pb::Transition::Cancelled,
+        Transition::Then => pb::Transition::Chained,
+    }
+}
