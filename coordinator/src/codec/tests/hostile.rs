@@ -14,6 +14,7 @@ use crate::codec::{DecodeError, Decoder, Problem, entity_of, place_of};
 use crate::engine::event::Recorded;
 use crate::engine::ids::ShardId;
 use crate::engine::ledger::history::{RunOutcome, RunRecord};
+use crate::engine::ledger::terms::Source;
 use crate::engine::retry::Policy;
 use crate::engine::retry::policy::{Match, Rule, RuleAction};
 
@@ -165,6 +166,8 @@ fn items_of_lists_take_what_their_length_is_checked_by() {
         failure: None,
         rule: None,
         policy: None,
+        policy_source: Source::Server,
+        policy_revision: 0,
         delay: None,
         note: None,
     });
