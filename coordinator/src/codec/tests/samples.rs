@@ -56,25 +56,42 @@ pub(super) const fn kind_of(event: &Event) -> &'static str {
     }
 }
 
-/// All samples, in the order of the kinds' numbers; each kind has at least one.
+/// All samples; each kind has at least one.
 pub(super) fn all() -> Vec<Recorded> {
-    let groups = [
-        shard_events(),
-        task_events(),
-        transfer_events(),
-        images(),
-        lifecycle::events(),
-    ];
-    let mut samples: Vec<Event> = groups.into_iter().flatten().collect();
-    let number = |event: &Event| {
-        let mut rows = Event::ROWS.iter();
-        rows.find(|row| row.1 == kind_of(event)).unwrap().0
-    };
-    samples.sort_by_key(number);
-    let numbers: Vec<u8> = samples.iter().map(number).collect();
+    let samples = [first(), second()].concat();
+    let numbers: Vec<u8> = samples.iter().map(|it| number(&it.event)).collect();
     for (number, name, _) in Event::ROWS.iter().filter(|row| !row.1.ends_with(" (once)")) {
         assert!(numbers.contains(number), "{name} has no sample");
     }
+    samples
+}
+
+/// The number that a kind is written with.
+pub(super) fn number(event: &Event) -> u8 {
+    let mut rows = Event::ROWS.iter();
+    rows.find(|row| row.1 == kind_of(event)).unwrap().0
+}
+
+/// The samples of the first format, in the order of the numbers that they had in it.
+pub(super) fn first() -> Vec<Recorded> {
+    let groups = [shard_events(), task_events(), transfer_events(), images()];
+    let mut samples: Vec<Event> = groups.into_iter().flatten().collect();
+    samples.sort_by_key(|event| {
+        let once = format!("{} (once)", kind_of(event));
+        let row = Event::ROWS.iter().find(|row| row.1 == once);
+        row.map_or_else(|| number(event), |row| row.0)
+    });
+    records(samples)
+}
+
+/// The samples of what came with Lifecycle, in the order of their numbers.
+pub(super) fn second() -> Vec<Recorded> {
+    let mut samples = lifecycle::events();
+    samples.sort_by_key(number);
+    records(samples)
+}
+
+fn records(samples: Vec<Event>) -> Vec<Recorded> {
     let record = |(index, event)| Recorded {
         shard: ShardId([0, 3, 4095][index % 3]),
         seq: [1, 127, 128, 40_000_000, u64::MAX][index % 5],

@@ -237,6 +237,7 @@ fn a_redrive_after_the_last_run_is_refused() {
         memory_bytes_max: 1 << 30,
         finished_retention_ms: 1000,
         finished_per_queue_max: 1000,
+        aging_ms: 0,
     });
     e.replay(&Recorded {
         shard: ShardId(0),

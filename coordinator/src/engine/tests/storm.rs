@@ -71,6 +71,7 @@ fn config(seed: u64) -> EngineConfig {
         memory_bytes_max: 200_000,
         finished_retention_ms: 300_000,
         finished_per_queue_max: 1,
+        aging_ms: 0,
     }
 }
 

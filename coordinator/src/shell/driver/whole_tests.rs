@@ -33,6 +33,7 @@ fn engine() -> Engine {
         memory_bytes_max: 1 << 30,
         finished_retention_ms: HOUR_MS,
         finished_per_queue_max: 1000,
+        aging_ms: 0,
     });
     engine.begin_epoch(Timestamp(WALL_MS), WALL_MS / 1000, &mut Turn::default());
     engine

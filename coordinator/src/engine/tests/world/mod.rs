@@ -76,6 +76,7 @@ impl World {
             memory_bytes_max: 1 << 30,
             finished_retention_ms: 3_600_000,
             finished_per_queue_max: 1000,
+            aging_ms: 0,
         };
         change(&mut config);
         let mut world = Self {
