@@ -255,7 +255,10 @@ impl QueueIndex {
             let Some((seq, id)) = lane.first() else {
                 return;
             };
-            let level = aging.map_or(priority.level(), |aging| aging.level(priority, *id));
+            let level = match aging {
+                Some(aging) => aging.level(priority, *id),
+                None => priority.level(),
+            };
             let candidate = (level, *seq, *id);
             if best.is_none_or(|best| candidate < best) {
                 best = Some(candidate);
