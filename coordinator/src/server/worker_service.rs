@@ -235,6 +235,8 @@ impl WorkerService for Workers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::effect::{BeatAck, Extension};
+    use crate::engine::ledger::task::Timeouts;
     use crate::server::convert::delivery::tests::sample;
     use crate::server::testing::Engine;
 
@@ -253,15 +255,18 @@ mod tests {
             let Call::ExtendLeases {
                 tokens,
                 ttl_ms: 30_000,
+                beats,
             } = call
             else {
                 panic!("{call:?}")
             };
-            let extension = |token: &Option<LeaseToken>| crate::engine::effect::Extension {
+            let extension = |token: &Option<LeaseToken>| Extension {
                 held: token.is_some(),
                 cancel_requested: false,
             };
-            Ok(Answer::Extended(tokens.iter().map(extension).collect()))
+            assert!(beats.is_empty());
+            let extensions = tokens.iter().map(extension).collect();
+            Ok(Answer::Extended(extensions, Vec::new()))
         });
         let good = bytes::Bytes::copy_from_slice(&sample(1, 0).token.to_bytes());
         let bad = bytes::Bytes::from_static(b"none");
@@ -277,5 +282,75 @@ mod tests {
             .map(|e| (e.lease_token, e.held))
             .collect();
         assert_eq!(shown, [(bad, false), (good, true)]);
+    }
+
+    #[tokio::test]
+    async fn a_heartbeat_of_a_call_is_always_answered_and_tells_of_a_cancel() {
+        let engine = Engine::answering(|call| {
+            let Call::ExtendLeases { tokens, beats, .. } = call else {
+                panic!("{call:?}")
+            };
+            let extension = |token: &Option<LeaseToken>| Extension {
+                held: token.is_some(),
+                cancel_requested: token.is_some(),
+            };
+            let ack = |beat: &Heartbeat| BeatAck {
+                raw_token: beat.raw_token.clone(),
+                held: true,
+                timeouts: Timeouts {
+                    hard_ms: Some(9000),
+                    ..Timeouts::default()
+                },
+                refusal: None,
+            };
+            Ok(Answer::Extended(
+                tokens.iter().map(extension).collect(),
+                beats.iter().map(ack).collect(),
+            ))
+        });
+        let lease_token = bytes::Bytes::copy_from_slice(&sample(1, 0).token.to_bytes());
+        let beat = |timeouts| pb::Heartbeat {
+            lease_token: lease_token.clone(),
+            timeouts,
+            ..Default::default()
+        };
+        let request = pb::ExtendLeasesRequest {
+            heartbeats: vec![beat(None), beat(Some(pb::Timeouts::default()))],
+            ..Default::default()
+        };
+        let answered = workers(&engine).extend(request).await.unwrap();
+        assert!(answered.extensions.is_empty());
+        let [quiet, asked] = answered.heartbeat_acks.try_into().unwrap();
+        assert!(quiet.held && quiet.cancel_requested && quiet.timeouts.is_none());
+        let hard = asked.timeouts.unwrap().hard;
+        assert_eq!(hard.map(|hard| hard.seconds), Some(9));
+    }
+
+    #[test]
+    fn tokens_and_heartbeats_are_bounded_together() {
+        assert_eq!(one_of_both(0, 1), Ok(()));
+        assert_eq!(one_of_both(1000, 0), Ok(()));
+        for (tokens, heartbeats) in [(0, 0), (1, 1000)] {
+            let refused = one_of_both(tokens, heartbeats).unwrap_err();
+            assert_eq!(refused.field, "lease_tokens");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_drain_that_was_asked_for_before_names_who_is_still_there() {
+        let engine = Engine::answering(|call| match call {
+            Call::DrainWorkers { .. } => Ok(Answer::Done),
+            other => {
+                assert!(matches!(other, Call::ListWorkers { .. }), "{other:?}");
+                Ok(Answer::Workers(Vec::new()))
+            }
+        });
+        let request = pb::DrainWorkersRequest {
+            worker_ids: vec!["w-1".into()],
+            request_id: "r-1".into(),
+            ..Default::default()
+        };
+        let drained = workers(&engine).drain(Request::new(request)).await;
+        assert!(drained.unwrap().worker_ids.is_empty());
     }
 }

@@ -87,3 +87,149 @@ pub(crate) fn ack_of(ack: BeatAck, asked: bool, cancel_requested: bool) -> pb::H
         cancel_requested,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use prost_types::Duration;
+
+    use super::*;
+    use crate::engine::ids::{Fence, LeaseToken, ShardId, TaskId, Timestamp};
+    use crate::engine::rejection::Rejection;
+
+    fn lease() -> Bytes {
+        let token = LeaseToken {
+            task: TaskId::new(Timestamp(1), ShardId(2), 3),
+            fence: Fence::new(1, 1),
+            nonce: 9,
+        };
+        Bytes::copy_from_slice(&token.to_bytes())
+    }
+
+    const fn secs(seconds: i64) -> Option<Duration> {
+        Some(Duration { seconds, nanos: 0 })
+    }
+
+    fn beat() -> pb::Heartbeat {
+        pb::Heartbeat {
+            lease_token: lease(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn everything_that_a_handler_says_arrives_but_the_time() {
+        let said = heartbeat(pb::Heartbeat {
+            progress: Some(pb::Progress {
+                done: 3,
+                total: 9,
+                message: "rows".into(),
+                time: Some(prost_types::Timestamp::default()),
+            }),
+            checkpoint: Some(pb::Payload {
+                data: "half".into(),
+                ..Default::default()
+            }),
+            timeouts: Some(pb::Timeouts {
+                hard: secs(60),
+                ..Default::default()
+            }),
+            ..beat()
+        });
+        assert_eq!(said.raw_token, lease());
+        let content = said.content.unwrap();
+        assert_eq!(content.progress, Some((3, 9, "rows".into())));
+        assert_eq!(&*content.checkpoint.unwrap().data, b"half");
+        assert_eq!(content.timeouts.unwrap().hard_ms, Some(60_000));
+        let bare = heartbeat(beat()).content.unwrap();
+        assert!(bare.progress.is_none() && bare.checkpoint.is_none() && bare.timeouts.is_none());
+    }
+
+    #[test]
+    fn a_bad_heartbeat_refuses_itself_alone_and_names_what_is_wrong() {
+        let cases: [(&str, fn(&mut pb::Heartbeat)); 5] = [
+            ("lease_token", |b| b.lease_token = Bytes::from_static(b"no")),
+            ("progress.message", |b| {
+                b.progress = Some(pb::Progress {
+                    message: "x".repeat(257),
+                    ..Default::default()
+                });
+            }),
+            ("checkpoint.data", |b| {
+                b.checkpoint = Some(pb::Payload {
+                    data: vec![0; 262_145].into(),
+                    ..Default::default()
+                });
+            }),
+            ("timeouts.hard", |b| {
+                b.timeouts = Some(pb::Timeouts {
+                    hard: secs(31 * 86_400),
+                    ..Default::default()
+                });
+            }),
+            ("timeouts.extend_max", |b| {
+                b.timeouts = Some(pb::Timeouts {
+                    extend_max: secs(9),
+                    ..Default::default()
+                });
+            }),
+        ];
+        for (field, spoil) in cases {
+            let mut bad = beat();
+            spoil(&mut bad);
+            let parsed = heartbeats(vec![beat(), bad], At::Root).unwrap();
+            assert!(parsed[0].content.is_ok());
+            let malformed = parsed[1].content.as_ref().unwrap_err();
+            assert_eq!(malformed.field, field);
+        }
+        assert!(heartbeats(Vec::new(), At::Root).is_err());
+    }
+
+    fn ack(timeouts: Timeouts, refusal: Option<Rejection>) -> BeatAck {
+        BeatAck {
+            raw_token: lease(),
+            held: true,
+            timeouts,
+            refusal,
+        }
+    }
+
+    const KNOWN: Timeouts = Timeouts {
+        soft_ms: None,
+        hard_ms: Some(9000),
+        extend_max_ms: Some(36_000),
+    };
+
+    fn beyond() -> Option<Rejection> {
+        Some(Rejection::Invalid {
+            field: "timeouts.hard".into(),
+            problem: "would be 99 s".into(),
+        })
+    }
+
+    #[test]
+    fn limits_beyond_the_bound_are_out_of_range_and_malformed_ones_invalid() {
+        let shown = ack_view(ack(KNOWN, beyond()));
+        let refusal = shown.refusal.unwrap();
+        assert_eq!(refusal.code, i32::from(tonic::Code::OutOfRange));
+        assert_eq!(refusal.field, "timeouts.hard");
+        let limits = shown.timeouts.unwrap();
+        assert_eq!((limits.hard, limits.extend_max), (secs(9), secs(36)));
+        let shown = ack_view(ack(Timeouts::default(), beyond()));
+        let refusal = shown.refusal.unwrap();
+        assert_eq!(refusal.code, i32::from(tonic::Code::InvalidArgument));
+        assert_eq!(shown.timeouts, None);
+    }
+
+    #[test]
+    fn limits_are_told_to_those_that_asked_while_they_hold_the_lease() {
+        assert!(ack_view(ack(KNOWN, None)).timeouts.is_some());
+        let gone = BeatAck {
+            held: false,
+            ..ack(Timeouts::default(), None)
+        };
+        let shown = ack_view(gone);
+        assert!(!shown.held && shown.timeouts.is_none());
+        assert_eq!(ack_of(ack(KNOWN, None), false, true).timeouts, None);
+    }
+}

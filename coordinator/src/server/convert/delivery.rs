@@ -158,7 +158,10 @@ pub(crate) fn worker_view(view: &WorkerView) -> pb::Worker {
 pub(crate) mod tests {
     use super::*;
     use crate::engine::ids::{Fence, QueueName, ShardId, TaskId, Timestamp};
+    use crate::engine::ledger::kind::KindSettings;
+    use crate::engine::ledger::more::Cause;
     use crate::engine::ledger::task::{Payload, Priority};
+    use crate::engine::ledger::terms::{DeliveryMode, Transition};
 
     /// A delivery of this sequence with so many payload bytes.
     pub(crate) fn sample(sequence: u64, bytes: usize) -> Delivery {
@@ -185,7 +188,71 @@ pub(crate) mod tests {
             timeouts: Timeouts::default(),
             previous_failure: None,
             checkpoint: None,
+            version: 0,
+            deadline_ms: None,
+            key: None,
+            cause: None,
+            delivery: DeliveryMode::AtLeastOnce,
         }
+    }
+
+    #[test]
+    fn a_delivery_says_what_is_left_of_its_life_where_it_comes_from_and_how_it_is_kept() {
+        let task = TaskId::new(Timestamp(1), ShardId(0), 9);
+        let transition = Transition::Exhausted;
+        let shown = delivery_view(Delivery {
+            version: 3,
+            deadline_ms: Some(1500),
+            key: Some("order 7".into()),
+            cause: Some(Cause { task, transition }),
+            delivery: DeliveryMode::AtMostOnce,
+            ..sample(1, 0)
+        });
+        assert_eq!(shown.schema_version, 3);
+        assert_eq!(shown.deadline, Some(duration(1500)));
+        assert_eq!(shown.idempotency_key, "order 7");
+        let cause = shown.cause.as_ref().unwrap();
+        assert_eq!(cause.task_id, task.to_string());
+        assert_eq!(cause.transition(), pb::Transition::Exhausted);
+        assert_eq!(shown.delivery(), pb::DeliveryMode::AtMostOnce);
+        let plain = delivery_view(sample(1, 0));
+        assert_eq!(plain.delivery(), pb::DeliveryMode::AtLeastOnce);
+    }
+
+    #[test]
+    fn a_worker_shows_ranges_and_proposals_apart_from_plain_kinds() {
+        let settings = KindSettings {
+            max_attempts: Some(2),
+            ..KindSettings::default()
+        };
+        let ranged = |kind: &str, version_max| KindServed {
+            kind: kind.into(),
+            version_min: 2,
+            version_max,
+        };
+        let info = WorkerInfo {
+            namespace: "default".into(),
+            worker: "w".into(),
+            version: "".into(),
+            host: "".into(),
+            queues: Vec::new(),
+            kinds: vec![
+                KindServed::every_version("a"),
+                ranged("b", u32::MAX),
+                ranged("c", 4),
+                KindServed::every_version("d"),
+            ],
+            proposals: vec![("d".into(), Box::new(settings))],
+        };
+        let (plain, declared) = kinds(&info);
+        assert_eq!(plain, ["a"]);
+        let shown: Vec<_> = declared
+            .iter()
+            .map(|each| (each.kind.as_str(), each.version_min, each.version_max))
+            .collect();
+        assert_eq!(shown, [("b", 2, 0), ("c", 2, 4), ("d", 0, 0)]);
+        let defaults = declared[2].defaults.as_ref().unwrap();
+        assert_eq!(defaults.max_attempts, Some(2));
     }
 
     #[test]

@@ -126,3 +126,193 @@ pub(crate) fn unique_view(unique: &Unique) -> pb::UniqueKey {
         postpone_max: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prost_types::Duration;
+
+    use super::*;
+
+    const fn secs(seconds: i64) -> Option<Duration> {
+        Some(Duration { seconds, nanos: 0 })
+    }
+
+    fn keyed(key: &str) -> pb::TaskSpec {
+        pb::TaskSpec {
+            queue: "mail".into(),
+            kind: "send".into(),
+            idempotency_key: key.into(),
+            ..Default::default()
+        }
+    }
+
+    fn unique(key: &str, on_conflict: pb::ConflictAction) -> pb::UniqueKey {
+        pb::UniqueKey {
+            key: key.into(),
+            on_conflict: on_conflict.into(),
+            ..Default::default()
+        }
+    }
+
+    fn parse(mut spec: pb::TaskSpec) -> Parsed<Option<Box<NewKeys>>> {
+        let root = At::Root;
+        new_keys(&mut spec, root.field("task"))
+    }
+
+    fn keys_of(spec: pb::TaskSpec) -> NewKeys {
+        *parse(spec).unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_task_without_keys_has_none() {
+        assert_eq!(parse(keyed("")), Ok(None));
+    }
+
+    #[test]
+    fn a_key_has_a_window_and_a_digest_of_the_rest_of_what_is_said() {
+        let plain = keys_of(keyed("k"));
+        assert_eq!(plain.key.as_deref(), Some("k"));
+        assert_eq!(plain.window_ms, 86_400_000);
+        let other_keys_and_start = pb::TaskSpec {
+            idempotency_window: secs(30 * 86_400),
+            unique: Some(unique("u", pb::ConflictAction::Reject)),
+            start: Some(pb::task_spec::Start::Delay(Duration::default())),
+            ..keyed("l")
+        };
+        let same = keys_of(other_keys_and_start);
+        assert_eq!(same.digest, plain.digest);
+        assert_eq!(same.window_ms, 30 * 86_400_000);
+        let other = pb::TaskSpec {
+            schema_version: 2,
+            ..keyed("k")
+        };
+        assert_ne!(keys_of(other).digest, plain.digest);
+    }
+
+    #[test]
+    fn the_start_is_still_there_when_the_digest_is_made() {
+        let start = Some(pb::task_spec::Start::Delay(Duration::default()));
+        let mut spec = pb::TaskSpec {
+            start,
+            ..keyed("k")
+        };
+        new_keys(&mut spec, At::Root).unwrap();
+        assert_eq!(spec.start, start);
+    }
+
+    #[test]
+    fn an_unnamed_scope_is_that_of_what_happens_on_a_conflict() {
+        use pb::ConflictAction as Wire;
+        let parse = |on_conflict| {
+            let spec = pb::TaskSpec {
+                unique: Some(unique("u", on_conflict)),
+                ..keyed("")
+            };
+            let unique = keys_of(spec).unique.unwrap();
+            let Scope {
+                waiting,
+                running,
+                dead,
+                finished,
+            } = unique.scope;
+            assert!(waiting && !dead && !finished);
+            (unique.on_conflict, running)
+        };
+        assert_eq!(parse(Wire::Unspecified), (OnConflict::ReturnExisting, true));
+        assert_eq!(
+            parse(Wire::ReturnExisting),
+            (OnConflict::ReturnExisting, true)
+        );
+        assert_eq!(parse(Wire::Reject), (OnConflict::Reject, true));
+        assert_eq!(
+            parse(Wire::ReplaceWaiting),
+            (OnConflict::ReplaceWaiting, false)
+        );
+        let rescheduling = parse(Wire::RescheduleWaiting);
+        assert_eq!(rescheduling, (OnConflict::RescheduleWaiting, false));
+    }
+
+    #[test]
+    fn a_scope_is_what_is_named_and_comes_back() {
+        let given = pb::UniqueKey {
+            scope: vec![3, 4],
+            postpone_max: secs(60),
+            ..unique("u", pb::ConflictAction::ReplaceWaiting)
+        };
+        let spec = pb::TaskSpec {
+            unique: Some(given),
+            ..keyed("")
+        };
+        let parsed = keys_of(spec).unique.unwrap();
+        assert_eq!(parsed.postpone_max_ms, Some(60_000));
+        let held = Unique {
+            key: parsed.key,
+            scope: parsed.scope,
+        };
+        assert!(!held.scope.waiting && !held.scope.running);
+        assert_eq!(unique_view(&held).scope, [3, 4]);
+    }
+
+    /// The field that the refusal names, what it says, and what was sent.
+    type BadKeys = (&'static str, &'static str, fn(&mut pb::TaskSpec));
+
+    fn spoiled(spec: &mut pb::TaskSpec, change: fn(&mut pb::UniqueKey)) {
+        let mut key = unique("u", pb::ConflictAction::Unspecified);
+        change(&mut key);
+        spec.unique = Some(key);
+    }
+
+    const BAD: &[BadKeys] = &[
+        ("idempotency_key", "at most 256", |t| {
+            t.idempotency_key = "x".repeat(257)
+        }),
+        ("idempotency_key", "printable", |t| {
+            t.idempotency_key = "a\0".into()
+        }),
+        ("idempotency_window", "at least 1 s", |t| {
+            t.idempotency_window = secs(0)
+        }),
+        ("idempotency_window", "at most 30 days", |t| {
+            t.idempotency_window = secs(31 * 86_400)
+        }),
+        ("idempotency_window", "without an idempotency_key", |t| {
+            t.idempotency_key.clear();
+            t.idempotency_window = secs(60);
+        }),
+        ("unique.key", "is required", |t| {
+            spoiled(t, |u| u.key.clear())
+        }),
+        ("unique.key", "at most 256", |t| {
+            spoiled(t, |u| u.key = "x".repeat(257))
+        }),
+        ("unique.scope[1]", "names no state", |t| {
+            spoiled(t, |u| u.scope = vec![1, 0])
+        }),
+        ("unique.scope[0]", "is 5", |t| {
+            spoiled(t, |u| u.scope = vec![5])
+        }),
+        ("unique.on_conflict", "is 5", |t| {
+            spoiled(t, |u| u.on_conflict = 5)
+        }),
+        ("unique.postpone_max", "only on_conflict", |t| {
+            spoiled(t, |u| u.postpone_max = secs(1))
+        }),
+        ("unique.postpone_max", "at most 3650 days", |t| {
+            spoiled(t, |u| {
+                u.on_conflict = pb::ConflictAction::RescheduleWaiting.into();
+                u.postpone_max = secs(3651 * 86_400);
+            });
+        }),
+    ];
+
+    #[test]
+    fn what_is_wrong_in_keys_is_refused_with_its_field_its_limit_and_the_remedy() {
+        for (field, says, spoil) in BAD {
+            let mut sent = keyed("k");
+            spoil(&mut sent);
+            let refused = parse(sent).unwrap_err();
+            assert_eq!(refused.field, format!("task.{field}"), "{refused}");
+            assert!(refused.problem.contains(says), "{refused}");
+        }
+    }
+}

@@ -65,3 +65,92 @@ pub(crate) fn settings_view(settings: &KindSettings) -> pb::KindSettings {
         dead_letter_queue: queue_text(settings.dead_letter_queue.as_ref()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::ids::{QueueName, Timestamp};
+
+    fn parse(value: pb::KindSettings) -> Parsed<KindSettings> {
+        settings("default", Some(value), At::Root.field("settings"))
+    }
+
+    const fn secs(seconds: i64) -> Option<prost_types::Duration> {
+        Some(prost_types::Duration { seconds, nanos: 0 })
+    }
+
+    fn all() -> pb::KindSettings {
+        pb::KindSettings {
+            queue: "mail".into(),
+            retry: Some(pb::kind_settings::Retry::RetryPolicy("recommended".into())),
+            timeouts: Some(pb::Timeouts {
+                soft: None,
+                hard: secs(5),
+                extend_max: secs(9),
+            }),
+            max_attempts: Some(0),
+            terms: Some(pb::Terms {
+                ttl: secs(60),
+                ..Default::default()
+            }),
+            dead_letter_queue: "graveyard".into(),
+        }
+    }
+
+    #[test]
+    fn the_settings_of_a_kind_come_back_as_they_went() {
+        let parsed = parse(all()).unwrap();
+        assert_eq!(parsed.queue.as_ref().unwrap().as_str(), "default/mail");
+        assert_eq!(settings_view(&parsed), all());
+        let nothing = settings("default", None, At::Root).unwrap();
+        assert_eq!(nothing, KindSettings::default());
+        assert_eq!(settings_view(&nothing), pb::KindSettings::default());
+    }
+
+    #[test]
+    fn a_kind_names_who_proposed_it() {
+        let mut kind = Kind {
+            name: QueueName::new("billing", "send").unwrap(),
+            settings: KindSettings::default(),
+            revision: 4,
+            at: Timestamp(2000),
+            proposed_by: Some("w-1".into()),
+            recorded_at: 0,
+        };
+        let shown = kind_view(&kind);
+        let names = (shown.namespace.as_str(), shown.kind.as_str());
+        assert_eq!(names, ("billing", "send"));
+        assert_eq!((shown.revision, shown.proposed_by.as_str()), (4, "w-1"));
+        kind.proposed_by = None;
+        assert_eq!(kind_view(&kind).proposed_by, "");
+    }
+
+    #[test]
+    fn what_is_wrong_in_settings_is_named_in_full() {
+        use pb::kind_settings::Retry;
+        let cases: [(&str, fn(&mut pb::KindSettings)); 6] = [
+            ("queue", |s| s.queue = "a b".into()),
+            ("dead_letter_queue", |s| s.dead_letter_queue = "a b".into()),
+            ("retry_policy", |s| {
+                s.retry = Some(Retry::RetryPolicy("nope".into()));
+            }),
+            ("inline_retry_policy.on_exhausted", |s| {
+                let inline = pb::RetryPolicy {
+                    on_exhausted: 9,
+                    ..Default::default()
+                };
+                s.retry = Some(Retry::InlineRetryPolicy(inline));
+            }),
+            ("timeouts.extend_max", |s| {
+                s.timeouts.as_mut().unwrap().extend_max = secs(4);
+            }),
+            ("terms.ttl", |s| s.terms.as_mut().unwrap().ttl = secs(0)),
+        ];
+        for (field, spoil) in cases {
+            let mut sent = all();
+            spoil(&mut sent);
+            let refused = parse(sent).unwrap_err();
+            assert_eq!(refused.field, format!("settings.{field}"));
+        }
+    }
+}

@@ -194,3 +194,185 @@ pub(crate) const fn transition_view(transition: Transition) -> pb::Transition {
         Transition::Then => pb::Transition::Chained,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prost_types::Duration;
+
+    use super::*;
+    use crate::engine::ledger::task::Priority;
+
+    fn parse(value: pb::Terms) -> Parsed<Terms> {
+        let root = At::Root;
+        terms("default", value, root.field("terms"))
+    }
+
+    const fn secs(seconds: i64) -> Option<Duration> {
+        Some(Duration { seconds, nanos: 0 })
+    }
+
+    fn to(kind: &str) -> pb::TaskTemplate {
+        pb::TaskTemplate {
+            kind: kind.into(),
+            ..Default::default()
+        }
+    }
+
+    fn bytes(count: usize) -> Option<pb::Payload> {
+        Some(pb::Payload {
+            data: vec![7; count].into(),
+            content_type: String::new(),
+        })
+    }
+
+    fn all() -> pb::Terms {
+        let whole = pb::TaskTemplate {
+            queue: "alarms".into(),
+            payload: bytes(16_384),
+            priority: pb::Priority::High.into(),
+            delay: secs(5),
+            schema_version: 3,
+            labels: [("team".into(), "a".into())].into(),
+            ..to("page")
+        };
+        let plain = |kind| {
+            Some(pb::TaskTemplate {
+                priority: pb::Priority::Normal.into(),
+                ..to(kind)
+            })
+        };
+        pb::Terms {
+            ttl: secs(1),
+            deadline: secs(2),
+            result_ttl: secs(0),
+            delivery: pb::DeliveryMode::AtMostOnce.into(),
+            follow_ups: Some(Box::new(pb::FollowUps {
+                on_success: plain("thank"),
+                on_failure: plain("note"),
+                on_exhausted: Some(whole),
+                on_cancelled: plain("undo"),
+            })),
+        }
+    }
+
+    #[test]
+    fn terms_come_back_as_they_went() {
+        let parsed = parse(all()).unwrap();
+        assert_eq!(
+            (parsed.ttl_ms, parsed.deadline_ms),
+            (Some(1000), Some(2000))
+        );
+        assert_eq!(parsed.result_ttl_ms, Some(0));
+        assert_eq!(parsed.delivery, Some(DeliveryMode::AtMostOnce));
+        let exhausted = parsed.follow_ups.on_exhausted.as_ref().unwrap();
+        let queue = exhausted.queue.as_ref().unwrap();
+        assert_eq!(queue.as_str(), "default/alarms");
+        assert_eq!(exhausted.priority, Priority::High);
+        assert_eq!((exhausted.delay_ms, exhausted.version), (5000, 3));
+        assert_eq!(terms_view(&parsed, Detail::Whole), all());
+        let listed = terms_view(&parsed, Detail::Listed).follow_ups.unwrap();
+        assert_eq!(listed.on_exhausted.unwrap().payload, None);
+    }
+
+    #[test]
+    fn terms_that_say_nothing_are_none() {
+        let optional = |value| optional_terms("default", value, At::Root).unwrap();
+        assert_eq!(optional(None), None);
+        let empty = pb::Terms {
+            follow_ups: Some(Box::default()),
+            ..Default::default()
+        };
+        assert_eq!(optional(Some(empty)), None);
+        assert_eq!(
+            terms_view(&Terms::default(), Detail::Whole),
+            pb::Terms::default()
+        );
+    }
+
+    /// The field that the refusal names, what it says, and what was sent.
+    type BadTerms = (&'static str, &'static str, fn(&mut pb::Terms));
+
+    fn on_success(terms: &mut pb::Terms, change: fn(&mut pb::TaskTemplate)) {
+        let mut template = to("thank");
+        change(&mut template);
+        terms.follow_ups = Some(Box::new(pb::FollowUps {
+            on_success: Some(template),
+            ..Default::default()
+        }));
+    }
+
+    const BAD: &[BadTerms] = &[
+        ("ttl", "at least 1 ms", |t| t.ttl = secs(0)),
+        ("ttl", "at most 3650 days", |t| t.ttl = secs(3651 * 86_400)),
+        ("deadline", "at least 1 ms", |t| t.deadline = secs(0)),
+        ("deadline", "negative", |t| t.deadline = secs(-1)),
+        ("result_ttl", "at most 30 days", |t| {
+            t.result_ttl = secs(31 * 86_400)
+        }),
+        ("delivery", "is 3", |t| t.delivery = 3),
+        ("follow_ups.on_success.kind", "is required", |t| {
+            on_success(t, |s| s.kind.clear())
+        }),
+        ("follow_ups.on_success.queue", "use letters", |t| {
+            on_success(t, |s| s.queue = "a b".into())
+        }),
+        ("follow_ups.on_success.payload.data", "at most 16384", |t| {
+            on_success(t, |s| s.payload = bytes(16_385))
+        }),
+        ("follow_ups.on_success.priority", "is 9", |t| {
+            on_success(t, |s| s.priority = 9)
+        }),
+        ("follow_ups.on_success.delay", "negative", |t| {
+            on_success(t, |s| s.delay = secs(-1))
+        }),
+        ("follow_ups.on_success.labels", "at most 16", |t| {
+            on_success(t, |s| {
+                s.labels = (0..17).map(|i| (format!("k{i}"), String::new())).collect();
+            });
+        }),
+    ];
+
+    #[test]
+    fn what_is_wrong_in_terms_is_refused_with_its_field_its_limit_and_the_remedy() {
+        for (field, says, spoil) in BAD {
+            let mut sent = pb::Terms::default();
+            spoil(&mut sent);
+            let refused = parse(sent).unwrap_err();
+            assert_eq!(refused.field, format!("terms.{field}"), "{refused}");
+            assert!(refused.problem.contains(says), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_chain_is_bounded_and_has_no_payloads_of_its_own() {
+        let parse = |value| chain("default", value, At::Root.field("then"));
+        assert_eq!(parse(vec![to("a"); 32]).unwrap().len(), 32);
+        let refused = parse(vec![to("a"); 33]).unwrap_err();
+        assert_eq!(refused.field, "then");
+        assert!(refused.problem.contains("at most 32"));
+        let with = |payload| {
+            let link = pb::TaskTemplate { payload, ..to("b") };
+            parse(vec![to("a"), link])
+        };
+        assert_eq!(with(bytes(1)).unwrap_err().field, "then[1].payload");
+        assert!(
+            with(Some(pb::Payload::default())).is_ok(),
+            "it says nothing"
+        );
+        assert_eq!(parse(vec![to("")]).unwrap_err().field, "then[0].kind");
+    }
+
+    #[test]
+    fn transitions_have_the_names_that_contexts_use() {
+        for transition in [
+            Transition::Success,
+            Transition::Failure,
+            Transition::Exhausted,
+            Transition::Cancelled,
+            Transition::Then,
+        ] {
+            let name = transition_view(transition).as_str_name();
+            assert_eq!(name, format!("TRANSITION_{}", transition.name()));
+        }
+    }
+}

@@ -6,7 +6,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::*;
 use crate::engine::command::{Call, Command, NewTask};
-use crate::engine::effect::Answer;
+use crate::engine::effect::{Answer, EnqueueEffect};
 use crate::engine::ids::{RequestId, ShardId, TaskId, Timestamp};
 use crate::server::testing::Engine;
 
@@ -16,7 +16,7 @@ fn open(engine: &Engine) -> (mpsc::Sender<Sent>, AckStream, CancellationToken) {
     let (send, receive) = mpsc::channel(64);
     let shutdown = CancellationToken::new();
     let incoming = ReceiverStream::new(receive);
-    let stream = EnqueueStream::new(engine.edge(), incoming, shutdown.clone());
+    let stream = EnqueueStream::new(engine.edge(), "kim".into(), incoming, shutdown.clone());
     (send, stream.acks(), shutdown)
 }
 
@@ -38,7 +38,12 @@ fn message(sequences: std::ops::Range<u64>) -> pb::EnqueueStreamRequest {
 }
 
 fn accept(tasks: &[NewTask]) -> Answer {
-    let id = |low| Ok(TaskId::new(Timestamp(1), ShardId(0), low));
+    let id = |low| {
+        Ok(Accepted {
+            id: TaskId::new(Timestamp(1), ShardId(0), low),
+            how: EnqueueEffect::Created,
+        })
+    };
     Answer::Enqueued((0..tasks.len() as u64).map(id).collect())
 }
 
@@ -51,7 +56,7 @@ fn accepting() -> Engine {
         let Call::Enqueue(tasks) = call else {
             panic!("not asked here: {call:?}")
         };
-        Ok(accept(&tasks))
+        Ok(accept(&tasks.tasks))
     })
 }
 
@@ -113,6 +118,7 @@ async fn no_more_is_read_than_may_be_unacknowledged() {
             let Command::Call {
                 request,
                 call: Call::Enqueue(_),
+                ..
             } = command
             else {
                 panic!("{command:?}");
@@ -165,4 +171,64 @@ async fn a_shutdown_acknowledges_what_was_read_and_ends_the_stream() {
     let status = stream.next().await.unwrap().unwrap_err();
     assert_eq!(status.code(), tonic::Code::Unavailable);
     assert!(stream.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_producer_is_told_with_the_sequences_of_what_could_be_read() {
+    let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let log = Arc::clone(&asked);
+    let engine = Engine::answering_callers(move |caller, call| {
+        assert_eq!(&*caller.by, "kim");
+        let Call::Enqueue(enqueue) = call else {
+            panic!("not asked here: {call:?}")
+        };
+        log.lock().unwrap().push(enqueue.producer);
+        Ok(Answer::Enqueued(
+            enqueue
+                .tasks
+                .iter()
+                .map(|_| {
+                    Ok(Accepted {
+                        id: TaskId::new(Timestamp(1), ShardId(0), 1),
+                        how: EnqueueEffect::Existing,
+                    })
+                })
+                .collect(),
+        ))
+    });
+    let (send, mut stream, _) = open(&engine);
+    let mut first = message(7..10);
+    first.producer_id = "p-1".into();
+    first.items[1].task.as_mut().unwrap().kind.clear();
+    send.send(Ok(first)).await.unwrap();
+    let told = acks(&mut stream).await;
+    assert_eq!(told[0].effect(), pb::EnqueueEffect::Existing);
+    assert_eq!(told[1].effect(), pb::EnqueueEffect::Unspecified);
+    send.send(Ok(message(10..11))).await.unwrap();
+    assert_eq!(sequences(&acks(&mut stream).await), [10]);
+    let producer = |sequences: &[u64]| {
+        Some(Producer {
+            id: "p-1".into(),
+            sequences: sequences.to_vec(),
+        })
+    };
+    assert_eq!(*asked.lock().unwrap(), [producer(&[7, 9]), producer(&[10])]);
+}
+
+#[tokio::test]
+async fn another_producer_ends_the_stream_behind_what_was_accepted() {
+    let engine = accepting();
+    for (later, field) in [("p-2", "producer_id is \"p-2\""), ("a b", "producer_id")] {
+        let (send, mut stream, _) = open(&engine);
+        let of = |producer: &str, sequences| pb::EnqueueStreamRequest {
+            producer_id: producer.into(),
+            ..message(sequences)
+        };
+        send.send(Ok(of("p-1", 0..2))).await.unwrap();
+        send.send(Ok(of(later, 2..4))).await.unwrap();
+        assert_eq!(sequences(&acks(&mut stream).await), [0, 1]);
+        let status = stream.next().await.unwrap().unwrap_err();
+        assert_eq!(status.code(), tonic::Code::InvalidArgument);
+        assert!(status.message().starts_with(field), "{}", status.message());
+    }
 }

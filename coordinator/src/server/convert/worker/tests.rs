@@ -45,7 +45,7 @@ fn a_hello_is_sorted_weighted_and_complete() {
         .map(|(queue, weight)| (queue.as_str(), *weight))
         .collect();
     assert_eq!(weights, [("default/mail", 1), ("default/sms", 7)]);
-    let kinds: Vec<&str> = hello.worker.kinds.iter().map(|kind| &**kind).collect();
+    let kinds: Vec<&str> = hello.worker.kinds.iter().map(|kind| &*kind.kind).collect();
     assert_eq!(kinds, ["a", "b"]);
     assert_eq!(hello.session, None);
     assert_eq!(hello.capacity, Capacity::default());
@@ -180,4 +180,91 @@ fn a_unary_lease_has_documented_defaults_and_bounds() {
     for (value, field) in cases {
         assert_eq!(lease_tasks(value).unwrap_err().field, field);
     }
+}
+
+fn declared(kind: &str, version_min: u32, version_max: u32) -> pb::KindDeclaration {
+    pb::KindDeclaration {
+        kind: kind.into(),
+        version_min,
+        version_max,
+        defaults: None,
+    }
+}
+
+fn worker_of(declared_kinds: Vec<pb::KindDeclaration>) -> Parsed<WorkerInfo> {
+    let root = At::Root;
+    let info = pb::WorkerInfo {
+        declared_kinds,
+        ..info()
+    };
+    worker_info(&"default".into(), Some(info), root.field("worker"))
+}
+
+#[test]
+fn declared_kinds_have_ranges_and_proposals_and_stand_among_the_others() {
+    let proposing = pb::KindDeclaration {
+        defaults: Some(pb::KindSettings {
+            queue: "mail".into(),
+            max_attempts: Some(0),
+            ..Default::default()
+        }),
+        ..declared("aa", 0, 0)
+    };
+    let worker = worker_of(vec![declared("c", 2, 4), proposing, declared("d", 3, 0)]).unwrap();
+    let ranges: Vec<_> = worker
+        .kinds
+        .iter()
+        .map(|it| (&*it.kind, it.version_min, it.version_max))
+        .collect();
+    let every = (0, u32::MAX);
+    let expected = [
+        ("a", every.0, every.1),
+        ("aa", every.0, every.1),
+        ("b", every.0, every.1),
+        ("c", 2, 4),
+        ("d", 3, u32::MAX),
+    ];
+    assert_eq!(ranges, expected);
+    let [(kind, settings)] = worker.proposals.as_slice() else {
+        panic!("one proposal")
+    };
+    assert_eq!((&**kind, settings.max_attempts), ("aa", Some(0)));
+    assert_eq!(settings.queue.as_ref().unwrap().as_str(), "default/mail");
+}
+
+#[test]
+fn what_is_wrong_in_a_declared_kind_is_named() {
+    let proposing = pb::KindDeclaration {
+        defaults: Some(pb::KindSettings {
+            queue: "a b".into(),
+            ..Default::default()
+        }),
+        ..declared("x", 0, 0)
+    };
+    let cases = [
+        (vec![declared("", 0, 0)], "[0].kind"),
+        (vec![declared("x", 5, 4)], "[0].version_max"),
+        (vec![declared("a", 0, 0)], "[0].kind"),
+        (vec![declared("x", 0, 0), declared("x", 1, 1)], "[1].kind"),
+        (vec![proposing], "[0].defaults.queue"),
+        (vec![pb::KindDeclaration::default(); 1025], ""),
+    ];
+    for (declared, field) in cases {
+        let refused = worker_of(declared).unwrap_err();
+        assert_eq!(refused.field, format!("worker.declared_kinds{field}"));
+    }
+}
+
+#[test]
+fn heartbeats_of_a_message_are_counted_and_each_is_judged_by_itself() {
+    let batch = |heartbeats| Message::Heartbeats(pb::HeartbeatBatch { heartbeats });
+    let WorkMessage::Later(FromWorker::Heartbeats(beats)) =
+        parse(batch(vec![pb::Heartbeat::default()])).unwrap()
+    else {
+        panic!("heartbeats")
+    };
+    assert_eq!(beats[0].content.as_ref().unwrap_err().field, "lease_token");
+    assert!(refused(batch(Vec::new())).starts_with("heartbeats.heartbeats is empty"));
+    let many = vec![pb::Heartbeat::default(); 1001];
+    assert!(refused(batch(many)).contains("at most 1000"));
 }
