@@ -127,3 +127,114 @@ impl KindService for Kinds {
         answer("DeleteKind", self.delete(request).await)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::ids::Timestamp;
+    use crate::engine::ledger::kind::{Kind, KindSettings};
+    use crate::engine::rejection::Rejection;
+    use crate::server::testing::Engine;
+
+    fn kind(name: &KindName) -> Kind {
+        Kind {
+            name: name.clone(),
+            settings: KindSettings::default(),
+            revision: 1,
+            at: Timestamp(1),
+            proposed_by: None,
+            recorded_at: 0,
+        }
+    }
+
+    #[tokio::test]
+    async fn kinds_are_listed_page_by_page() {
+        let engine = Engine::answering(|call| {
+            let Call::ListKinds {
+                after, count_max, ..
+            } = call
+            else {
+                panic!("not asked here: {call:?}")
+            };
+            assert_eq!(count_max, 1);
+            let name = if after.is_some() { "b" } else { "a" };
+            let name = KindName::new("default", name).unwrap();
+            Ok(Answer::Kinds {
+                kinds: vec![kind(&name)],
+                more: after.is_none(),
+            })
+        });
+        let kinds = Kinds {
+            edge: engine.edge(),
+        };
+        let page = async |page_token: String| {
+            let page_size = 1;
+            let request = pb::ListKindsRequest {
+                page_size,
+                page_token,
+                ..Default::default()
+            };
+            kinds.list(request).await
+        };
+        let first = page(String::new()).await.unwrap();
+        assert_eq!(first.kinds[0].kind, "a");
+        let second = page(first.next_page_token).await.unwrap();
+        assert_eq!(second.kinds[0].kind, "b");
+        assert_eq!(second.next_page_token, "");
+        let queue = KindName::new("default", "a").unwrap();
+        let foreign = page(name_token(&queue, NamesOf::Queues)).await;
+        assert!(foreign.unwrap_err().to_string().starts_with("page_token"));
+    }
+
+    #[tokio::test]
+    async fn a_kind_is_set_whole_and_once() {
+        let engine = Engine::answering_callers(|caller, call| {
+            let Call::SetKind { name, settings } = call else {
+                panic!("not asked here: {call:?}")
+            };
+            assert!(caller.once.is_some());
+            assert_eq!(settings.max_attempts, Some(3));
+            Ok(Answer::Kind(Box::new(Kind {
+                settings: *settings,
+                ..kind(&name)
+            })))
+        });
+        let kinds = Kinds {
+            edge: engine.edge(),
+        };
+        let request = |kind: &str| {
+            Request::new(pb::SetKindRequest {
+                kind: kind.into(),
+                settings: Some(pb::KindSettings {
+                    max_attempts: Some(3),
+                    ..Default::default()
+                }),
+                request_id: "r-1".into(),
+                ..Default::default()
+            })
+        };
+        let set = kinds.set(request("send")).await.unwrap().kind.unwrap();
+        assert_eq!((set.kind.as_str(), set.revision), ("send", 1));
+        let refused = kinds.set(request("")).await.unwrap_err();
+        assert_eq!(refused.to_string(), "kind is required");
+    }
+
+    #[tokio::test]
+    async fn a_kind_that_has_nothing_cannot_be_deleted() {
+        let engine = Engine::answering(|call| {
+            let Call::DeleteKind(name) = call else {
+                panic!("not asked here: {call:?}")
+            };
+            Err(Rejection::KindNotFound(name))
+        });
+        let kinds = Kinds {
+            edge: engine.edge(),
+        };
+        let request = pb::DeleteKindRequest {
+            kind: "send".into(),
+            ..Default::default()
+        };
+        let refused = kinds.delete(Request::new(request)).await.unwrap_err();
+        assert_eq!(refused.reason().row().0, "KIND_NOT_FOUND");
+    }
+}

@@ -158,6 +158,7 @@ mod tests {
 
     use super::*;
     use crate::engine::effect::{CancelReason, ReportStatus};
+    use crate::engine::ledger::task::Timeouts;
     use crate::server::convert::delivery::tests::sample;
 
     fn delivery(sequence: u64, bytes: usize) -> ToWorker {
@@ -256,5 +257,22 @@ mod tests {
             sizes(&packed(vec![ToWorker::Acks(acks)])),
             [1000, 1000, 500]
         );
+    }
+
+    #[test]
+    fn heartbeats_are_answered_together_and_bounded_in_number() {
+        let ack = BeatAck {
+            raw_token: Bytes::from_static(b"t"),
+            held: false,
+            timeouts: Timeouts::default(),
+            refusal: None,
+        };
+        let beats = |count| ToWorker::Beats(vec![ack.clone(); count]);
+        let messages = packed(vec![beats(2), beats(1000)]);
+        assert_eq!(sizes(&messages), [1000, 2]);
+        let Message::HeartbeatAcks(batch) = &messages[0] else {
+            panic!("acknowledgements of heartbeats")
+        };
+        assert!(!batch.acks[0].held);
     }
 }

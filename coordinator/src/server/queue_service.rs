@@ -198,3 +198,79 @@ impl QueueService for Queues {
         answer("ResumeQueue", self.resume(request).await)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use prost_types::{Duration, FieldMask};
+
+    use super::*;
+    use crate::engine::effect::Counts;
+    use crate::engine::ledger::queue::Queue;
+    use crate::server::testing::Engine;
+
+    /// An engine with at most one queue, whose settings it keeps.
+    fn keeping() -> Engine {
+        let kept: Mutex<Option<Queue>> = Mutex::default();
+        Engine::answering(move |call| {
+            let mut kept = kept.lock().unwrap();
+            if let Call::ConfigureQueue { queue, change } = call {
+                let known = kept.get_or_insert_with(|| Queue::new(queue, 0));
+                if let Some(terms) = change.terms {
+                    known.settings.terms = terms;
+                }
+            } else if let (Call::GetQueue(name), None) = (call, &*kept) {
+                return Err(Rejection::QueueNotFound(name));
+            }
+            Ok(Answer::Queue(Box::new(QueueView {
+                queue: kept.clone().unwrap(),
+                counts: Counts::default(),
+                oldest_ready_ms: 0,
+                unserved: Vec::new(),
+            })))
+        })
+    }
+
+    const fn secs(seconds: i64) -> Duration {
+        Duration { seconds, nanos: 0 }
+    }
+
+    #[tokio::test]
+    async fn a_part_of_the_terms_is_set_beside_the_others() {
+        let engine = keeping();
+        let queues = Queues::new(engine.edge());
+        let set = async |terms: pb::Terms, path: &str| {
+            let settings = pb::QueueSettings {
+                terms: Some(terms),
+                ..Default::default()
+            };
+            let paths = vec![path.to_owned()];
+            let request = pb::UpdateQueueRequest {
+                queue: "mail".into(),
+                settings: Some(settings),
+                update_mask: Some(FieldMask { paths }),
+                ..Default::default()
+            };
+            let updated = queues.update(Request::new(request)).await.unwrap();
+            updated.queue.unwrap().settings.unwrap().terms
+        };
+        let ttl = |ttl| pb::Terms {
+            ttl,
+            ..Default::default()
+        };
+        let deadline = |deadline| pb::Terms {
+            deadline,
+            ..Default::default()
+        };
+        let first = set(ttl(Some(secs(5))), "terms.ttl").await.unwrap();
+        assert_eq!((first.ttl, first.deadline), (Some(secs(5)), None));
+        let both = set(deadline(Some(secs(9))), "terms.deadline")
+            .await
+            .unwrap();
+        assert_eq!((both.ttl, both.deadline), (Some(secs(5)), Some(secs(9))));
+        let one = set(ttl(None), "terms.ttl").await.unwrap();
+        assert_eq!((one.ttl, one.deadline), (None, Some(secs(9))));
+        assert_eq!(set(deadline(None), "terms").await, None);
+    }
+}

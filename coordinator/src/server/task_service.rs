@@ -256,3 +256,192 @@ impl TaskService for Tasks {
         answer("UpdateTask", self.update(request).await)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use futures::StreamExt as _;
+    use tonic::Code;
+
+    use super::*;
+    use crate::engine::command::{Cancel, CancelMode, Once, TaskRef};
+    use crate::engine::effect::{Accepted, EnqueueEffect, ServerFacts};
+    use crate::engine::ids::{ShardId, TaskId, Timestamp};
+    use crate::engine::ledger::task::State;
+    use crate::engine::rejection::Rejection;
+    use crate::server::convert::view::tests::full_view;
+    use crate::server::testing::Engine;
+
+    fn tasks(engine: &Engine) -> Tasks {
+        Tasks {
+            edge: engine.edge(),
+            shutdown: CancellationToken::new(),
+        }
+    }
+
+    /// A request of somebody.
+    fn of_kim<R>(message: R) -> Request<R> {
+        let mut request = Request::new(message);
+        let metadata = request.metadata_mut();
+        metadata.insert("redrive-actor", "kim".parse().unwrap());
+        request
+    }
+
+    fn spec(kind: &str) -> pb::TaskSpec {
+        pb::TaskSpec {
+            kind: kind.into(),
+            ..Default::default()
+        }
+    }
+
+    /// An engine that accepts every task like this, and keeps who asked with which id.
+    fn accepting(how: EnqueueEffect) -> (Engine, Arc<Mutex<Vec<Caller>>>) {
+        let callers = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&callers);
+        let engine = Engine::answering_callers(move |caller, call| {
+            log.lock().unwrap().push(caller);
+            let Call::Enqueue(enqueue) = call else {
+                panic!("not asked here: {call:?}")
+            };
+            let id = TaskId::new(Timestamp(1), ShardId(0), 1);
+            let accept = |_| Ok(Accepted { id, how });
+            Ok(Answer::Enqueued(
+                enqueue.tasks.into_iter().map(accept).collect(),
+            ))
+        });
+        (engine, callers)
+    }
+
+    #[tokio::test]
+    async fn an_enqueue_tells_what_it_did_and_carries_its_id_and_who_asks() {
+        for (how, shown) in [
+            (EnqueueEffect::Created, pb::EnqueueEffect::Created),
+            (EnqueueEffect::Existing, pb::EnqueueEffect::Existing),
+            (EnqueueEffect::Replaced, pb::EnqueueEffect::Replaced),
+            (EnqueueEffect::Rescheduled, pb::EnqueueEffect::Rescheduled),
+        ] {
+            let (engine, callers) = accepting(how);
+            let request = pb::EnqueueTaskRequest {
+                namespace: "billing".into(),
+                task: Some(spec("send")),
+                request_id: "r-1".into(),
+                ..Default::default()
+            };
+            let answer = tasks(&engine).enqueue_task(of_kim(request)).await;
+            assert_eq!(answer.unwrap().into_inner().effect(), shown);
+            let caller = callers.lock().unwrap().remove(0);
+            let Once { namespace, id, .. } = *caller.once.unwrap();
+            assert_eq!((&*caller.by, &*namespace, &*id), ("kim", "billing", "r-1"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_batch_tells_the_effect_of_each_that_was_accepted() {
+        let (engine, _) = accepting(EnqueueEffect::Existing);
+        let request = pb::EnqueueTasksRequest {
+            tasks: vec![spec("a"), spec("a b"), spec("c")],
+            ..Default::default()
+        };
+        let answer = tasks(&engine).enqueue_tasks(Request::new(request)).await;
+        let effects: Vec<_> = answer
+            .unwrap()
+            .into_inner()
+            .results
+            .iter()
+            .map(pb::EnqueueResult::effect)
+            .collect();
+        use pb::EnqueueEffect::{Existing, Unspecified};
+        assert_eq!(effects, [Existing, Unspecified, Existing]);
+    }
+
+    #[tokio::test]
+    async fn a_bad_actor_is_refused_on_every_call_that_changes_something() {
+        let engine = Engine::answering(|call| panic!("not asked here: {call:?}"));
+        let tasks = tasks(&engine);
+        let mut request = Request::new(pb::CancelTaskRequest::default());
+        let long = "x".repeat(129).parse().unwrap();
+        request.metadata_mut().insert("redrive-actor", long);
+        let status = tasks.cancel_task(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert!(
+            status
+                .message()
+                .starts_with("metadata.redrive-actor has 129 bytes")
+        );
+    }
+
+    #[tokio::test]
+    async fn a_cancel_says_whether_that_is_the_end_of_it() {
+        for (over, expected) in [
+            (true, pb::CancelDisposition::Cancelled),
+            (false, pb::CancelDisposition::Cancelling),
+        ] {
+            let engine = Engine::answering(move |call| {
+                let Call::CancelTask { task, cancel } = call else {
+                    panic!("not asked here: {call:?}")
+                };
+                assert!(matches!(task, TaskRef::Key { .. }));
+                let expected = Cancel {
+                    mode: CancelMode::Force,
+                    reason: "over".into(),
+                };
+                assert_eq!(cancel, expected);
+                let not_before = Timestamp(1);
+                let task = Box::new(full_view(State::Pending { not_before }));
+                Ok(Answer::Cancelled { over, task })
+            });
+            let request = pb::CancelTaskRequest {
+                task_key: Some(pb::TaskKey {
+                    queue: "mail".into(),
+                    idempotency_key: "k".into(),
+                    ..Default::default()
+                }),
+                mode: pb::CancelMode::Force.into(),
+                reason: "over".into(),
+                ..Default::default()
+            };
+            let answer = tasks(&engine).cancel_task(of_kim(request)).await.unwrap();
+            assert_eq!(answer.into_inner().disposition(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bulk_cancel_streams_its_progress() {
+        let engine = Engine::answering(|call| {
+            let Call::Bulk(bulk) = call else {
+                return Ok(Answer::Server(ServerFacts::default()));
+            };
+            let waiting = !bulk.selection.filter.clauses.is_empty();
+            let matched = if waiting { 2 } else { 1 };
+            Ok(Answer::Bulk {
+                matched,
+                changed: matched,
+                next: None,
+            })
+        });
+        let request = Request::new(pb::CancelTasksRequest::default());
+        let stream = tasks(&engine).cancel_tasks(request).await.unwrap();
+        let told: Vec<_> = stream.into_inner().map(Result::unwrap).collect().await;
+        let last = told.last().unwrap();
+        assert_eq!((last.matched, last.cancelled, last.cancelling), (3, 2, 1));
+        assert!(last.done);
+    }
+
+    #[tokio::test]
+    async fn what_the_engine_refuses_of_a_task_is_named_below_the_task() {
+        let engine = Engine::answering(|_| {
+            let (field, problem) = ("queue".to_owned(), "is empty".to_owned());
+            Ok(Answer::Enqueued(vec![Err(Rejection::Invalid {
+                field,
+                problem,
+            })]))
+        });
+        let request = pb::EnqueueTaskRequest {
+            task: Some(spec("send")),
+            ..Default::default()
+        };
+        let status = tasks(&engine).enqueue_task(Request::new(request)).await;
+        assert_eq!(status.unwrap_err().message(), "task.queue is empty");
+    }
+}

@@ -338,12 +338,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_drain_that_was_asked_for_before_names_who_is_still_there() {
-        let engine = Engine::answering(|call| match call {
-            Call::DrainWorkers { .. } => Ok(Answer::Done),
-            other => {
-                assert!(matches!(other, Call::ListWorkers { .. }), "{other:?}");
-                Ok(Answer::Workers(Vec::new()))
+        let engine = Engine::answering(|call| {
+            if let Call::DrainWorkers { .. } = call {
+                return Ok(Answer::Done);
             }
+            assert!(matches!(call, Call::ListWorkers { .. }), "{call:?}");
+            Ok(Answer::Workers(Vec::new()))
         });
         let request = pb::DrainWorkersRequest {
             worker_ids: vec!["w-1".into()],

@@ -106,8 +106,8 @@ mod tests {
         Bytes::copy_from_slice(&token.to_bytes())
     }
 
-    const fn secs(seconds: i64) -> Option<Duration> {
-        Some(Duration { seconds, nanos: 0 })
+    const fn secs(seconds: i64) -> Duration {
+        Duration { seconds, nanos: 0 }
     }
 
     fn beat() -> pb::Heartbeat {
@@ -131,7 +131,7 @@ mod tests {
                 ..Default::default()
             }),
             timeouts: Some(pb::Timeouts {
-                hard: secs(60),
+                hard: Some(secs(60)),
                 ..Default::default()
             }),
             ..beat()
@@ -145,9 +145,12 @@ mod tests {
         assert!(bare.progress.is_none() && bare.checkpoint.is_none() && bare.timeouts.is_none());
     }
 
+    /// The field that the answer names, and what was sent.
+    type BadBeat = (&'static str, fn(&mut pb::Heartbeat));
+
     #[test]
     fn a_bad_heartbeat_refuses_itself_alone_and_names_what_is_wrong() {
-        let cases: [(&str, fn(&mut pb::Heartbeat)); 5] = [
+        let cases: [BadBeat; 5] = [
             ("lease_token", |b| b.lease_token = Bytes::from_static(b"no")),
             ("progress.message", |b| {
                 b.progress = Some(pb::Progress {
@@ -163,13 +166,13 @@ mod tests {
             }),
             ("timeouts.hard", |b| {
                 b.timeouts = Some(pb::Timeouts {
-                    hard: secs(31 * 86_400),
+                    hard: Some(secs(31 * 86_400)),
                     ..Default::default()
                 });
             }),
             ("timeouts.extend_max", |b| {
                 b.timeouts = Some(pb::Timeouts {
-                    extend_max: secs(9),
+                    extend_max: Some(secs(9)),
                     ..Default::default()
                 });
             }),
@@ -200,22 +203,25 @@ mod tests {
         extend_max_ms: Some(36_000),
     };
 
-    fn beyond() -> Option<Rejection> {
-        Some(Rejection::Invalid {
+    fn beyond() -> Rejection {
+        Rejection::Invalid {
             field: "timeouts.hard".into(),
             problem: "would be 99 s".into(),
-        })
+        }
     }
 
     #[test]
     fn limits_beyond_the_bound_are_out_of_range_and_malformed_ones_invalid() {
-        let shown = ack_view(ack(KNOWN, beyond()));
+        let shown = ack_view(ack(KNOWN, Some(beyond())));
         let refusal = shown.refusal.unwrap();
         assert_eq!(refusal.code, i32::from(tonic::Code::OutOfRange));
         assert_eq!(refusal.field, "timeouts.hard");
         let limits = shown.timeouts.unwrap();
-        assert_eq!((limits.hard, limits.extend_max), (secs(9), secs(36)));
-        let shown = ack_view(ack(Timeouts::default(), beyond()));
+        assert_eq!(
+            (limits.hard, limits.extend_max),
+            (Some(secs(9)), Some(secs(36)))
+        );
+        let shown = ack_view(ack(Timeouts::default(), Some(beyond())));
         let refusal = shown.refusal.unwrap();
         assert_eq!(refusal.code, i32::from(tonic::Code::InvalidArgument));
         assert_eq!(shown.timeouts, None);

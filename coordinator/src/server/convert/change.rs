@@ -159,10 +159,13 @@ mod tests {
         assert!(refused.problem.contains("set at least one of"));
     }
 
+    /// The field that the refusal names, and what was sent.
+    type BadUpdate = (&'static str, fn(&mut pb::UpdateTaskRequest));
+
     #[test]
     fn what_is_wrong_in_an_update_is_named() {
         use pb::update_task_request::Start;
-        let cases: [(&str, fn(&mut pb::UpdateTaskRequest)); 6] = [
+        let cases: [BadUpdate; 6] = [
             ("timeouts.hard", |u| {
                 u.timeouts = Some(pb::Timeouts {
                     hard: Some(secs(0)),

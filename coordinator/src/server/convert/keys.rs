@@ -133,8 +133,8 @@ mod tests {
 
     use super::*;
 
-    const fn secs(seconds: i64) -> Option<Duration> {
-        Some(Duration { seconds, nanos: 0 })
+    const fn secs(seconds: i64) -> Duration {
+        Duration { seconds, nanos: 0 }
     }
 
     fn keyed(key: &str) -> pb::TaskSpec {
@@ -174,7 +174,7 @@ mod tests {
         assert_eq!(plain.key.as_deref(), Some("k"));
         assert_eq!(plain.window_ms, 86_400_000);
         let other_keys_and_start = pb::TaskSpec {
-            idempotency_window: secs(30 * 86_400),
+            idempotency_window: Some(secs(30 * 86_400)),
             unique: Some(unique("u", pb::ConflictAction::Reject)),
             start: Some(pb::task_spec::Start::Delay(Duration::default())),
             ..keyed("l")
@@ -236,7 +236,7 @@ mod tests {
     fn a_scope_is_what_is_named_and_comes_back() {
         let given = pb::UniqueKey {
             scope: vec![3, 4],
-            postpone_max: secs(60),
+            postpone_max: Some(secs(60)),
             ..unique("u", pb::ConflictAction::ReplaceWaiting)
         };
         let spec = pb::TaskSpec {
@@ -270,14 +270,14 @@ mod tests {
             t.idempotency_key = "a\0".into()
         }),
         ("idempotency_window", "at least 1 s", |t| {
-            t.idempotency_window = secs(0)
+            t.idempotency_window = Some(secs(0))
         }),
         ("idempotency_window", "at most 30 days", |t| {
-            t.idempotency_window = secs(31 * 86_400)
+            t.idempotency_window = Some(secs(31 * 86_400))
         }),
         ("idempotency_window", "without an idempotency_key", |t| {
             t.idempotency_key.clear();
-            t.idempotency_window = secs(60);
+            t.idempotency_window = Some(secs(60));
         }),
         ("unique.key", "is required", |t| {
             spoiled(t, |u| u.key.clear())
@@ -295,12 +295,12 @@ mod tests {
             spoiled(t, |u| u.on_conflict = 5)
         }),
         ("unique.postpone_max", "only on_conflict", |t| {
-            spoiled(t, |u| u.postpone_max = secs(1))
+            spoiled(t, |u| u.postpone_max = Some(secs(1)))
         }),
         ("unique.postpone_max", "at most 3650 days", |t| {
             spoiled(t, |u| {
                 u.on_conflict = pb::ConflictAction::RescheduleWaiting.into();
-                u.postpone_max = secs(3651 * 86_400);
+                u.postpone_max = Some(secs(3651 * 86_400));
             });
         }),
     ];

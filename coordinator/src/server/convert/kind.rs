@@ -75,8 +75,8 @@ mod tests {
         settings("default", Some(value), At::Root.field("settings"))
     }
 
-    const fn secs(seconds: i64) -> Option<prost_types::Duration> {
-        Some(prost_types::Duration { seconds, nanos: 0 })
+    const fn secs(seconds: i64) -> prost_types::Duration {
+        prost_types::Duration { seconds, nanos: 0 }
     }
 
     fn all() -> pb::KindSettings {
@@ -85,12 +85,12 @@ mod tests {
             retry: Some(pb::kind_settings::Retry::RetryPolicy("recommended".into())),
             timeouts: Some(pb::Timeouts {
                 soft: None,
-                hard: secs(5),
-                extend_max: secs(9),
+                hard: Some(secs(5)),
+                extend_max: Some(secs(9)),
             }),
             max_attempts: Some(0),
             terms: Some(pb::Terms {
-                ttl: secs(60),
+                ttl: Some(secs(60)),
                 ..Default::default()
             }),
             dead_letter_queue: "graveyard".into(),
@@ -125,10 +125,13 @@ mod tests {
         assert_eq!(kind_view(&kind).proposed_by, "");
     }
 
+    /// The field that the refusal names, and what was sent.
+    type BadSettings = (&'static str, fn(&mut pb::KindSettings));
+
     #[test]
     fn what_is_wrong_in_settings_is_named_in_full() {
         use pb::kind_settings::Retry;
-        let cases: [(&str, fn(&mut pb::KindSettings)); 6] = [
+        let cases: [BadSettings; 6] = [
             ("queue", |s| s.queue = "a b".into()),
             ("dead_letter_queue", |s| s.dead_letter_queue = "a b".into()),
             ("retry_policy", |s| {
@@ -142,9 +145,11 @@ mod tests {
                 s.retry = Some(Retry::InlineRetryPolicy(inline));
             }),
             ("timeouts.extend_max", |s| {
-                s.timeouts.as_mut().unwrap().extend_max = secs(4);
+                s.timeouts.as_mut().unwrap().extend_max = Some(secs(4));
             }),
-            ("terms.ttl", |s| s.terms.as_mut().unwrap().ttl = secs(0)),
+            ("terms.ttl", |s| {
+                s.terms.as_mut().unwrap().ttl = Some(secs(0))
+            }),
         ];
         for (field, spoil) in cases {
             let mut sent = all();

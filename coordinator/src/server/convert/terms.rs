@@ -207,8 +207,8 @@ mod tests {
         terms("default", value, root.field("terms"))
     }
 
-    const fn secs(seconds: i64) -> Option<Duration> {
-        Some(Duration { seconds, nanos: 0 })
+    const fn secs(seconds: i64) -> Duration {
+        Duration { seconds, nanos: 0 }
     }
 
     fn to(kind: &str) -> pb::TaskTemplate {
@@ -218,19 +218,19 @@ mod tests {
         }
     }
 
-    fn bytes(count: usize) -> Option<pb::Payload> {
-        Some(pb::Payload {
+    fn bytes(count: usize) -> pb::Payload {
+        pb::Payload {
             data: vec![7; count].into(),
             content_type: String::new(),
-        })
+        }
     }
 
     fn all() -> pb::Terms {
         let whole = pb::TaskTemplate {
             queue: "alarms".into(),
-            payload: bytes(16_384),
+            payload: Some(bytes(16_384)),
             priority: pb::Priority::High.into(),
-            delay: secs(5),
+            delay: Some(secs(5)),
             schema_version: 3,
             labels: [("team".into(), "a".into())].into(),
             ..to("page")
@@ -242,9 +242,9 @@ mod tests {
             })
         };
         pb::Terms {
-            ttl: secs(1),
-            deadline: secs(2),
-            result_ttl: secs(0),
+            ttl: Some(secs(1)),
+            deadline: Some(secs(2)),
+            result_ttl: Some(secs(0)),
             delivery: pb::DeliveryMode::AtMostOnce.into(),
             follow_ups: Some(Box::new(pb::FollowUps {
                 on_success: plain("thank"),
@@ -302,12 +302,14 @@ mod tests {
     }
 
     const BAD: &[BadTerms] = &[
-        ("ttl", "at least 1 ms", |t| t.ttl = secs(0)),
-        ("ttl", "at most 3650 days", |t| t.ttl = secs(3651 * 86_400)),
-        ("deadline", "at least 1 ms", |t| t.deadline = secs(0)),
-        ("deadline", "negative", |t| t.deadline = secs(-1)),
+        ("ttl", "at least 1 ms", |t| t.ttl = Some(secs(0))),
+        ("ttl", "at most 3650 days", |t| {
+            t.ttl = Some(secs(3651 * 86_400))
+        }),
+        ("deadline", "at least 1 ms", |t| t.deadline = Some(secs(0))),
+        ("deadline", "negative", |t| t.deadline = Some(secs(-1))),
         ("result_ttl", "at most 30 days", |t| {
-            t.result_ttl = secs(31 * 86_400)
+            t.result_ttl = Some(secs(31 * 86_400))
         }),
         ("delivery", "is 3", |t| t.delivery = 3),
         ("follow_ups.on_success.kind", "is required", |t| {
@@ -317,13 +319,13 @@ mod tests {
             on_success(t, |s| s.queue = "a b".into())
         }),
         ("follow_ups.on_success.payload.data", "at most 16384", |t| {
-            on_success(t, |s| s.payload = bytes(16_385))
+            on_success(t, |s| s.payload = Some(bytes(16_385)))
         }),
         ("follow_ups.on_success.priority", "is 9", |t| {
             on_success(t, |s| s.priority = 9)
         }),
         ("follow_ups.on_success.delay", "negative", |t| {
-            on_success(t, |s| s.delay = secs(-1))
+            on_success(t, |s| s.delay = Some(secs(-1)))
         }),
         ("follow_ups.on_success.labels", "at most 16", |t| {
             on_success(t, |s| {
@@ -354,7 +356,7 @@ mod tests {
             let link = pb::TaskTemplate { payload, ..to("b") };
             parse(vec![to("a"), link])
         };
-        assert_eq!(with(bytes(1)).unwrap_err().field, "then[1].payload");
+        assert_eq!(with(Some(bytes(1))).unwrap_err().field, "then[1].payload");
         assert!(
             with(Some(pb::Payload::default())).is_ok(),
             "it says nothing"

@@ -173,3 +173,20 @@ fn an_unknown_name_is_answered_with_the_known_ones() {
     assert!(refused.starts_with("retry_policy is \"recomended\", which is no named policy"));
     assert!(refused.contains("recommended"), "{refused}");
 }
+
+#[test]
+fn the_dead_letter_queue_of_a_rule_survives_the_wire_and_back() {
+    let rule = Rule {
+        dead_letter_queue: Some("graveyard".into()),
+        ..Rule::new("a", Match::default(), RuleAction::DeadLetter)
+    };
+    let policy = Policy {
+        rules: vec![rule],
+        ..Policy::default()
+    };
+    let mut view = policy_view(&policy);
+    assert_eq!(parse(view.clone()), Ok(policy));
+    view.rules[0].dead_letter_queue = "a b".into();
+    let refused = parse(view).unwrap_err();
+    assert!(refused.field.ends_with("rules[0].dead_letter_queue"));
+}

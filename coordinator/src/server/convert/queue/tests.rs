@@ -19,8 +19,8 @@ fn parse(settings: pb::QueueSettings, paths: &[&str]) -> Parsed<QueueChange> {
     Ok(update.complete(None))
 }
 
-fn secs(seconds: i64) -> Option<Duration> {
-    Some(Duration { seconds, nanos: 0 })
+const fn secs(seconds: i64) -> Duration {
+    Duration { seconds, nanos: 0 }
 }
 
 fn settings() -> pb::QueueSettings {
@@ -111,11 +111,11 @@ fn aging_and_the_number_of_finished_tasks_have_their_bounds() {
         finished_max,
         ..Default::default()
     };
-    let change = parse(with(secs(0), Some(0)), &["aging", "finished_max"]).unwrap();
+    let change = parse(with(Some(secs(0)), Some(0)), &["aging", "finished_max"]).unwrap();
     assert_eq!(change.aging_ms, Some(Some(0)));
     assert_eq!((change.finished_max, change.terms), (Some(Some(0)), None));
     let field = |aging, finished_max| parse(with(aging, finished_max), &[]).unwrap_err().field;
-    assert_eq!(field(secs(86_401), None), "settings.aging");
+    assert_eq!(field(Some(secs(86_401)), None), "settings.aging");
     assert_eq!(field(None, Some(100_001)), "settings.finished_max");
 }
 
@@ -123,7 +123,7 @@ fn aging_and_the_number_of_finished_tasks_have_their_bounds() {
 fn a_part_of_the_terms_can_be_taken_beside_those_that_are_known() {
     let given = pb::QueueSettings {
         terms: Some(pb::Terms {
-            ttl: secs(60),
+            ttl: Some(secs(60)),
             delivery: pb::DeliveryMode::AtMostOnce.into(),
             ..Default::default()
         }),
@@ -145,7 +145,7 @@ fn a_part_of_the_terms_can_be_taken_beside_those_that_are_known() {
     assert_eq!(*terms, expected);
     let every: Vec<&str> = TERMS_PATHS.to_vec();
     let parts = parse_update(given.clone(), &every).unwrap();
-    let whole = parse(given.clone(), &["terms"]).unwrap();
+    let whole = parse(given, &["terms"]).unwrap();
     assert_eq!(parts.complete(Some(&known)).terms, whole.terms);
     let cleared = parse_update(pb::QueueSettings::default(), &every).unwrap();
     assert_eq!(cleared.complete(Some(&known)).terms, Some(None));
@@ -154,7 +154,7 @@ fn a_part_of_the_terms_can_be_taken_beside_those_that_are_known() {
 #[test]
 fn what_is_wrong_in_the_terms_of_a_queue_is_named_in_full() {
     let terms = Some(pb::Terms {
-        ttl: secs(0),
+        ttl: Some(secs(0)),
         ..Default::default()
     });
     let given = pb::QueueSettings {
@@ -192,8 +192,11 @@ fn a_queue_comes_back_as_it_was_set_and_names_who_paused_it_and_what_waits_for_n
     let shown = queue_view(&view);
     assert_eq!(shown.pause_actor, "", "it is not paused");
     let settings = shown.settings.unwrap();
-    assert_eq!((settings.aging, settings.finished_max), (secs(0), Some(7)));
-    assert_eq!(settings.terms.unwrap().result_ttl, secs(0));
+    assert_eq!(
+        (settings.aging, settings.finished_max),
+        (Some(secs(0)), Some(7))
+    );
+    assert_eq!(settings.terms.unwrap().result_ttl, Some(secs(0)));
     let first = &shown.unserved[0];
     assert_eq!((first.schema_version, first.ready), (2, 5));
     view.queue.paused = Some(crate::engine::ledger::queue::Pause {

@@ -21,8 +21,8 @@ fn refused(mut request: pb::CancelTaskRequest) -> String {
         .to_string()
 }
 
-const fn secs(seconds: i64) -> Option<Duration> {
-    Some(Duration { seconds, nanos: 0 })
+const fn secs(seconds: i64) -> Duration {
+    Duration { seconds, nanos: 0 }
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn a_request_id_has_a_namespace_a_ttl_and_a_digest() {
             namespace: "billing".into(),
             ..Default::default()
         }),
-        request_ttl: secs(3600),
+        request_ttl: Some(secs(3600)),
         ..cancel("r-1")
     });
     assert_eq!((&*by_key.namespace, by_key.ttl_ms), ("billing", 3_600_000));
@@ -79,7 +79,7 @@ fn the_digest_is_of_the_call_and_all_that_it_asks_for_but_the_id() {
     let digest = |request| once(request).digest;
     let plain = digest(cancel("r-1"));
     let again = pb::CancelTaskRequest {
-        request_ttl: secs(9),
+        request_ttl: Some(secs(9)),
         ..cancel("r-2")
     };
     assert_eq!(digest(again), plain);
@@ -124,14 +124,14 @@ fn what_is_wrong_with_a_request_id_is_named() {
     );
     assert!(refused(cancel("a\nb")).starts_with("request_id contains '\\n'"));
     assert_eq!(
-        ttl("r", secs(0)),
+        ttl("r", Some(secs(0))),
         "request_ttl is 0 ms, at least 1 s is needed"
     );
     assert_eq!(
-        ttl("r", secs(86_401)),
+        ttl("r", Some(secs(86_401))),
         "request_ttl is 86401 s, at most 1 days is allowed"
     );
-    assert!(ttl("", secs(5)).starts_with("request_ttl is set without a request_id"));
+    assert!(ttl("", Some(secs(5))).starts_with("request_ttl is set without a request_id"));
 }
 
 #[test]

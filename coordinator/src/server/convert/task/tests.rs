@@ -204,3 +204,63 @@ fn a_missing_task_is_named_alone_and_in_a_batch() {
         "task is required"
     );
 }
+
+#[test]
+fn a_queue_may_be_left_to_the_kind() {
+    let task = parse(pb::TaskSpec {
+        queue: String::new(),
+        ..spec()
+    })
+    .unwrap();
+    assert_eq!(task.queue, None);
+}
+
+#[test]
+fn versions_terms_keys_and_a_chain_arrive() {
+    let task = parse(pb::TaskSpec {
+        schema_version: 7,
+        terms: Some(pb::Terms {
+            ttl: Some(secs(5)),
+            ..Default::default()
+        }),
+        idempotency_key: "k".into(),
+        then: vec![pb::TaskTemplate {
+            kind: "archive".into(),
+            ..Default::default()
+        }],
+        ..spec()
+    })
+    .unwrap();
+    assert_eq!(task.version, 7);
+    assert_eq!(task.terms.unwrap().ttl_ms, Some(5000));
+    assert_eq!(task.keys.unwrap().key.as_deref(), Some("k"));
+    assert_eq!(&*task.then[0].kind, "archive");
+    let plain = parse(spec()).unwrap();
+    assert!(plain.terms.is_none() && plain.keys.is_none() && plain.then.is_empty());
+}
+
+/// The field that the refusal names, and what was sent.
+type BadPart = (&'static str, fn(&mut pb::TaskSpec));
+
+#[test]
+fn what_is_wrong_further_down_is_named_below_the_task() {
+    let cases: [BadPart; 3] = [
+        ("task.terms.delivery", |t| {
+            t.terms = Some(pb::Terms {
+                delivery: 9,
+                ..Default::default()
+            });
+        }),
+        ("task.then[0].kind", |t| {
+            t.then = vec![pb::TaskTemplate::default()]
+        }),
+        ("task.unique.key", |t| {
+            t.unique = Some(pb::UniqueKey::default())
+        }),
+    ];
+    for (field, spoil) in cases {
+        let mut sent = spec();
+        spoil(&mut sent);
+        assert_eq!(parse(sent).unwrap_err().field, field);
+    }
+}

@@ -10,24 +10,8 @@ use crate::engine::ledger::task::{Finished, Holder, Lease, Own, Timeouts};
 use crate::engine::ledger::terms::{DeliveryMode, Source, Template, Terms, Transition};
 use crate::engine::retry::DeadReason;
 
-/// A task with something in every field that a view can show.
-pub(crate) fn full_view(state: State) -> TaskView {
-    let payload = |text: &'static str| Payload {
-        data: text.into(),
-        content_type: None,
-    };
-    let mut failure = Failure::new(FailureClass::Network, "refused");
-    failure.stack = "at line 1".into();
-    failure.code = 14;
-    failure.ancestors = vec!["OSError".into()];
-    let mut side = Side {
-        labels: vec![("team".into(), "a".into())],
-        last_failure: Some(failure.clone()),
-        checkpoint: Some(payload("half")),
-        origin: Some(TaskId::new(Timestamp(1), ShardId(0), 7)),
-        ..Side::default()
-    };
-    side.history.push(RunRecord {
+fn full_run(failure: &Failure) -> RunRecord {
+    RunRecord {
         run: 1,
         attempt: 1,
         worker: "w".into(),
@@ -45,7 +29,27 @@ pub(crate) fn full_view(state: State) -> TaskView {
             drawn_ms: 700,
         }),
         note: Some("soon".into()),
-    });
+    }
+}
+
+/// A task with something in every field that a view can show.
+pub(crate) fn full_view(state: State) -> TaskView {
+    let payload = |text: &'static str| Payload {
+        data: text.into(),
+        content_type: None,
+    };
+    let mut failure = Failure::new(FailureClass::Network, "refused");
+    failure.stack = "at line 1".into();
+    failure.code = 14;
+    failure.ancestors = vec!["OSError".into()];
+    let mut side = Side {
+        labels: vec![("team".into(), "a".into())],
+        last_failure: Some(failure.clone()),
+        checkpoint: Some(payload("half")),
+        origin: Some(TaskId::new(Timestamp(1), ShardId(0), 7)),
+        ..Side::default()
+    };
+    side.history.push(full_run(&failure));
     let own = Own {
         max_attempts: Some(4),
         ..Own::default()
@@ -353,7 +357,7 @@ fn every_effective_value_has_its_source_and_what_nobody_set_is_unset() {
         (attempts.max_attempts, attempts.source()),
         (4, pb::Source::Server)
     );
-    view.effective = Box::new(Effective {
+    *view.effective = Effective {
         policy: Source::Queue,
         policy_revision: 5,
         timeouts: Source::Kind,
@@ -364,7 +368,7 @@ fn every_effective_value_has_its_source_and_what_nobody_set_is_unset() {
         delivery: (DeliveryMode::AtMostOnce, Source::Task),
         follow_ups: vec![(Transition::Exhausted, "page".into(), Source::Queue)],
         dead_letter_queue: (QueueName::new("default", "graveyard").ok(), Source::Kind),
-    });
+    };
     let shown = *task_view(&view, Detail::Whole).effective.unwrap();
     let policy = shown.retry_policy.unwrap();
     assert_eq!((policy.name.as_str(), policy.revision), ("recommended", 5));
