@@ -2,7 +2,7 @@
 //!
 //! Owns the border between the wire and the engine's words: [`convert`] parses, the services ask the
 //! inbox and show the answer, [`status`] says no. Never decides anything about tasks and holds no
-//! state of its own but streams under way. Invariants: whatever reaches the engine is well formed;
+//! state of its own but streams under way and whose turn it is to update a queue. Invariants: whatever reaches the engine is well formed;
 //! every refusal names its reason, and where a field is at fault the field, the limit and the
 //! remedy; every stream of this module ends on shutdown; everything that a stranger can make grow
 //! has a named limit.

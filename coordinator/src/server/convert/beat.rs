@@ -62,14 +62,14 @@ fn wanted(value: &pb::Timeouts, at: At<'_>) -> Parsed<Timeouts> {
 /// What became of a heartbeat on a stream: only those are told that asked for limits, were refused
 /// or are of a lease that is gone.
 pub(crate) fn ack_view(ack: BeatAck) -> pb::HeartbeatAck {
-    let asked = ack.refusal.is_none() || ack.timeouts != Timeouts::default();
-    ack_of(ack, asked, false)
+    ack_of(ack, true, false)
 }
 
 /// What became of a heartbeat of a call; whether it asked for limits, and whether its task is to be
 /// cancelled.
 pub(crate) fn ack_of(ack: BeatAck, asked: bool, cancel_requested: bool) -> pb::HeartbeatAck {
     let limits_known = ack.timeouts != Timeouts::default();
+    let looked_at = ack.refusal.is_none() || limits_known;
     let refusal = ack.refusal.map(|rejection| {
         let refused = Refused::Rejected(rejection);
         // What is malformed was never compared with the limits of the run, which are told otherwise.
@@ -82,7 +82,7 @@ pub(crate) fn ack_of(ack: BeatAck, asked: bool, cancel_requested: bool) -> pb::H
     pb::HeartbeatAck {
         lease_token: ack.raw_token,
         held: ack.held,
-        timeouts: (ack.held && asked).then(|| timeouts_view(ack.timeouts)),
+        timeouts: (ack.held && asked && looked_at).then(|| timeouts_view(ack.timeouts)),
         refusal: refusal.map(|refused| refused.refusal()),
         cancel_requested,
     }
@@ -237,5 +237,7 @@ mod tests {
         let shown = ack_view(gone);
         assert!(!shown.held && shown.timeouts.is_none());
         assert_eq!(ack_of(ack(KNOWN, None), false, true).timeouts, None);
+        let malformed = ack(Timeouts::default(), Some(beyond()));
+        assert_eq!(ack_of(malformed, true, false).timeouts, None);
     }
 }
