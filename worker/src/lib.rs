@@ -66,7 +66,7 @@ pub use builder::{
     BuildError, DEFAULT_BYTES_MAX, DEFAULT_DRAIN_TIMEOUT, DEFAULT_SLOTS, KINDS_MAX, QUEUES_MAX,
     RunError, WEIGHT_MAX, Worker, WorkerBuilder,
 };
-pub use context::{StopReason, TaskContext};
+pub use context::{Cancellation, ExtendError, StopReason, TaskContext, Timeouts};
 pub use error::{ResultExt, TaskError, TaskResult};
 pub use handler::{BlockingHandler, BoxFuture, FromTask, Handler, Json, Raw, State};
 pub use report::{IntoResult, Labelled, Outcome};

@@ -1,6 +1,6 @@
 //! Runs one handler without a coordinator, for the tests of those who write handlers.
 //!
-//! Owns nothing that runs in production. Panics are not caught here: they fail the test.
+//! Owns nothing that runs in production. Time limits that a handler asks for are granted. Panics are not caught here: they fail the test.
 
 use redrive_proto::v1::{Delivery, Failure, Payload, Priority};
 use serde::Serialize;
@@ -114,7 +114,7 @@ impl TestTask {
 }
 
 fn with_saved(task: &TaskContext, outcome: Outcome) -> Outcome {
-    let checkpoint = outcome.checkpoint.or_else(|| task.take_saved());
+    let checkpoint = outcome.checkpoint.or_else(|| task.close());
     Outcome {
         checkpoint,
         ..outcome

@@ -1,4 +1,4 @@
-//! Reads durations and the Welcome as they come over the wire.
+//! Durations and the Welcome, as they go over the wire.
 //!
 //! Owns the answer to odd values: a negative duration is none at all, and a pace that is not told
 //! keeps its default.
@@ -12,6 +12,16 @@ use super::{Pace, millis_up};
 /// The wire's duration; a negative one is zero.
 pub(super) fn duration(wire: prost_types::Duration) -> Duration {
     Duration::try_from(wire).unwrap_or_default()
+}
+
+/// The duration on the wire; one beyond what the wire can say is its greatest.
+pub(crate) fn of(duration: Duration) -> prost_types::Duration {
+    duration
+        .try_into()
+        .unwrap_or_else(|_: prost_types::DurationError| prost_types::Duration {
+            seconds: i64::MAX,
+            nanos: 0,
+        })
 }
 
 /// A time limit in milliseconds, at least 1. `None`: no limit.
