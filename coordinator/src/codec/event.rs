@@ -20,8 +20,8 @@ const TRANSFER_RECEIVED: u8 = 17;
 const SEGMENT_OPENED: u8 = 19;
 const TASK_IMAGE: u8 = 20;
 const TRANSFER_IMAGE: u8 = 22;
-const REMEMBERED: u8 = 32;
-const KIND_CONFIGURED: u8 = 35;
+const REMEMBERED: u8 = 31;
+const KIND_CONFIGURED: u8 = 34;
 
 // No kind has number 0: bytes that were never written are no record.
 variants!(Event {
@@ -56,10 +56,10 @@ variants!(Event {
     29 = TaskExpired { id, at, reason },
     30 = TaskRedriven { id, at, not_before; by, note },
     REMEMBERED = Remembered { key, memory },
-    33 = RememberedMore { key, tasks, expires_at },
-    34 = MemoriesForgotten { last, at },
+    32 = RememberedMore { key, tasks, expires_at },
+    33 = MemoriesForgotten { last, at },
     KIND_CONFIGURED = KindConfigured { kind },
-    36 = KindRemoved { name, at },
+    35 = KindRemoved { name, at },
 } once {
     3 = QueuePaused { queue, pause } with { by: Arc::default() },
     8 = CancelRequested { id } with { order: Box::default() },

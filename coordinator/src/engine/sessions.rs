@@ -444,6 +444,7 @@ mod tests {
             host: "".into(),
             queues: vec![(name("a"), 3), (name("b"), 1)],
             kinds: Vec::new(),
+            proposals: Vec::new(),
         };
         let mut queues = Subscription::of(&info, 1);
         let turns: Vec<usize> = (0..8)

@@ -145,7 +145,8 @@ fn first_ready(
 ) -> Option<TaskId> {
     let ledger = step.ledger(shard);
     let known = ledger.queue(queue).filter(|queue| queue.paused.is_none())?;
-    let aging_ms = known.settings.aging_ms.unwrap_or(limits::AGING_MS_DEFAULT);
+    let aging_ms = known.settings.aging_ms;
+    let aging_ms = aging_ms.unwrap_or_else(|| step.config().aging_ms);
     let aging = Aging {
         aging_ms,
         now: step.now(),

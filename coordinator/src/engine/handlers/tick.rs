@@ -36,6 +36,7 @@ pub(super) fn handle(step: &mut Step<'_>) {
     ring_due(step);
     end_overdue(step);
     step.promote_due(limits::PROMOTIONS_PER_TURN_MAX);
+    step.retry_blocked();
     expire(step);
     remember::expire(step);
 }

@@ -38,6 +38,7 @@ pub struct Unique {
 }
 
 /// States of a task, as a set.
+#[expect(clippy::struct_excessive_bools, reason = "a set of four states")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scope {
     /// While it waits, for an instant or for a worker.

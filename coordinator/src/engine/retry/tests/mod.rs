@@ -132,6 +132,8 @@ impl<'a> Task<'a> {
             max_attempts: self.max_attempts,
             since: Timestamp(0),
             previous_delay_ms: self.previous_delay_ms,
+            end_by: None,
+            at_most_once: false,
         }
     }
 

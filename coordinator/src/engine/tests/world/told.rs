@@ -31,8 +31,16 @@ impl World {
             }
             Event::TaskFinished { id, outcome, .. } => format!("{}: {outcome:?}", self.name(*id)),
             Event::TaskRedriven { id, .. } => format!("{}: redriven", self.name(*id)),
-            Event::CancelRequested { id } => format!("{}: cancel requested", self.name(*id)),
+            Event::CancelRequested { id, .. } => format!("{}: cancel requested", self.name(*id)),
             Event::LeaseStarted { id, .. } => format!("{}: begun", self.name(*id)),
+            Event::TaskExpired { id, reason, .. } => {
+                format!("{}: dead, {}", self.name(*id), reason.name())
+            }
+            Event::TaskEdited { id, edit, .. } => {
+                format!("{}: {}", self.name(*id), edit.what.name().to_lowercase())
+            }
+            Event::CheckpointSaved { id, .. } => format!("{}: checkpoint", self.name(*id)),
+            Event::LeaseExtended { id, .. } => format!("{}: extended", self.name(*id)),
             Event::TransferReceived { task, .. } => {
                 let dead = matches!(
                     task.state,
@@ -49,6 +57,11 @@ impl World {
             }
             Event::TasksForgotten { ids } => format!("forgot {}", ids.len()),
             Event::EpochStarted { .. }
+            | Event::Remembered { .. }
+            | Event::RememberedMore { .. }
+            | Event::MemoriesForgotten { .. }
+            | Event::KindConfigured { .. }
+            | Event::KindRemoved { .. }
             | Event::QueueConfigured { .. }
             | Event::QueuePaused { .. }
             | Event::QueueResumed { .. }
@@ -96,6 +109,19 @@ impl World {
                         | ReportStatus::Gone) => format!("{status:?}").to_lowercase(),
                     };
                     self.told.push(format!("ack {name}: {status}"));
+                }
+                return;
+            }
+            ToWorker::Beats(acks) => {
+                for ack in acks {
+                    let token = LeaseToken::parse(&ack.raw_token);
+                    let name = token.map_or_else(|| "?".to_owned(), |token| self.name(token.task));
+                    let line = match (ack.refusal, ack.held) {
+                        (Some(refusal), _) => format!("beat {name}: refused, {refusal}"),
+                        (None, true) => format!("beat {name}: held"),
+                        (None, false) => format!("beat {name}: lost"),
+                    };
+                    self.told.push(line);
                 }
                 return;
             }
