@@ -52,7 +52,10 @@ mod clock;
 mod context;
 mod driver;
 mod error;
+mod failure_context;
 mod handler;
+mod kinds;
+mod names;
 mod pool;
 mod registry;
 pub mod report;
@@ -68,9 +71,13 @@ pub use builder::{
 };
 pub use context::{Cancellation, ExtendError, StopReason, TaskContext, Timeouts};
 pub use error::{ResultExt, TaskError, TaskResult};
+pub use failure_context::{Content, FailureContext, FailureFacts, RunFacts, Transition};
 pub use handler::{BlockingHandler, BoxFuture, FromTask, Handler, Json, Raw, State};
+pub use kinds::{FollowUp, KindDefaults};
 pub use report::{IntoResult, Labelled, Outcome};
 pub use session::StopReport;
 pub use signals::{Stop, stops};
 
-pub use redrive_proto::v1::{Failure, FailureClass, Payload, Priority};
+pub use redrive_proto::v1::{
+    Cause, DeliveryMode, Failure, FailureClass, Payload, Priority, RetryPolicy,
+};

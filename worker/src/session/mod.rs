@@ -19,7 +19,7 @@ mod limits;
 mod requests;
 #[cfg(test)]
 mod tests;
-mod wire;
+pub(crate) mod wire;
 mod words;
 
 use std::{

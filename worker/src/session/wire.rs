@@ -10,18 +10,17 @@ use redrive_proto::v1::Welcome;
 use super::{Pace, millis_up};
 
 /// The wire's duration; a negative one is zero.
-pub(super) fn duration(wire: prost_types::Duration) -> Duration {
+pub(crate) fn duration(wire: prost_types::Duration) -> Duration {
     Duration::try_from(wire).unwrap_or_default()
 }
 
 /// The duration on the wire; one beyond what the wire can say is its greatest.
 pub(crate) fn of(duration: Duration) -> prost_types::Duration {
-    duration
-        .try_into()
-        .unwrap_or_else(|_: prost_types::DurationError| prost_types::Duration {
-            seconds: i64::MAX,
-            nanos: 0,
-        })
+    let farthest = prost_types::Duration {
+        seconds: i64::MAX,
+        nanos: 0,
+    };
+    duration.try_into().unwrap_or(farthest)
 }
 
 /// A time limit in milliseconds, at least 1. `None`: no limit.
