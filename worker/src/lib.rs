@@ -44,6 +44,8 @@
 //! - A panic is a failure of class INTERNAL and type "panic", and may be retried.
 //! - A soft limit, a cancel and a drain are signals in the [`TaskContext`]; the hard limit ends an
 //!   asynchronous handler at its next await.
+//! - A long run tells its [`TaskContext`] how far it is, saves checkpoints for the next run, and asks
+//!   for more time. No run outlives its task's deadline.
 //! - A result is kept until the coordinator has recorded it, over any number of reconnects. A task
 //!   may still run twice: make effects idempotent by its id, or guard them by its fence.
 

@@ -16,7 +16,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunId(pub u64);
 
-/// What happened, told to [`Session::step`].
+/// What happened, told to [`super::Session::step`].
 #[derive(Debug)]
 pub enum Input {
     /// The coordinator sent this.

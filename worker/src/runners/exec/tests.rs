@@ -131,6 +131,8 @@ async fn the_facts_of_the_task_are_in_variables() {
                 .into();
             delivery.idempotency_key = "order-7".to_owned();
             delivery.schema_version = 3;
+            // Gone by when they are read, so that what is left is known.
+            delivery.deadline = Some(prost_types::Duration::default());
             delivery.set_delivery(DeliveryMode::AtMostOnce);
             delivery.cause = Some(Cause {
                 task_id: "t0".to_owned(),
@@ -145,9 +147,11 @@ async fn the_facts_of_the_task_are_in_variables() {
         "REDRIVE_CAUSE_TRANSITION=EXHAUSTED",
         "REDRIVE_CONTENT_TYPE=text/x",
         "REDRIVE_CRASHES=0",
+        "REDRIVE_DEADLINE_MS=0",
         "REDRIVE_DELIVERY=AT_MOST_ONCE",
         "REDRIVE_FENCE=1",
         "REDRIVE_FINAL_ATTEMPT=1",
+        "REDRIVE_HARD_LIMIT_MS=0",
         "REDRIVE_IDEMPOTENCY_KEY=order-7",
         "REDRIVE_KIND=thumb",
         r#"REDRIVE_LABELS={"a":"1\u0000","b":"2"}"#,
