@@ -91,6 +91,7 @@ pub(super) fn act(act: &Act) -> pb::Act {
         ActKind::Replaced => pb::ActKind::Replaced,
         ActKind::Rescheduled => pb::ActKind::Rescheduled,
         ActKind::CancelRequested => pb::ActKind::CancelRequested,
+        ActKind::Discarded => pb::ActKind::Discarded,
     };
     pb::Act {
         time: Some(timestamp(act.at)),
