@@ -8,7 +8,7 @@ use crate::engine::event::Event;
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::ids::TaskId;
 use crate::engine::ledger::history::RunOutcome;
-use crate::engine::ledger::task::Holder;
+use crate::engine::ledger::task::{Holder, Task};
 use crate::engine::limits;
 use crate::engine::retry::{DeadReason, Ending};
 use crate::engine::sessions::Member;
@@ -141,6 +141,18 @@ fn end_overdue(step: &mut Step<'_>) {
             over(step, id);
         }
     }
+}
+
+/// Whether the time of a task that waits is over, before the tick that ends such tasks: it ends now,
+/// where the step has room for that, and nobody gets it.
+pub(super) fn is_over(step: &mut Step<'_>, id: TaskId) -> bool {
+    let now = step.now();
+    let dies_at = step.task(id).and_then(Task::dies_at);
+    let is_over = dies_at.is_some_and(|at| at <= now);
+    if is_over && !step.is_full() {
+        over(step, id);
+    }
+    is_over
 }
 
 /// One task's time is over.

@@ -9,6 +9,8 @@ mod cleaning;
 mod dead;
 mod dispatch;
 mod enqueue;
+mod expiry;
+mod lives;
 mod queues;
 mod recovery;
 mod resume;
