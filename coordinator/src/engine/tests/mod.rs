@@ -4,12 +4,14 @@
 //! script is checked with all invariants, and at the end of each the journal is replayed: what
 //! comes out must equal what was there (I1, I7).
 
+mod beats;
 mod cancel;
 mod cleaning;
 mod dead;
 mod dispatch;
 mod enqueue;
 mod expiry;
+mod extend;
 mod lives;
 mod queues;
 mod recovery;
