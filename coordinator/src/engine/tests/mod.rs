@@ -4,6 +4,8 @@
 //! script is checked with all invariants, and at the end of each the journal is replayed: what
 //! comes out must equal what was there (I1, I7).
 
+mod acts;
+mod aging;
 mod beats;
 mod cancel;
 mod cleaning;
@@ -28,5 +30,6 @@ mod storm;
 mod stress;
 mod table;
 mod timeouts;
+mod traps;
 mod unary;
 mod world;
