@@ -250,6 +250,7 @@ impl QueueIndex {
         kinds: &[KindServed],
         aging: Option<&Aging<'_>>,
     ) -> Option<TaskId> {
+        let aging = aging.filter(|_| self.has_levels());
         let mut best: Option<(i64, u64, TaskId)> = None;
         let mut consider = |priority: Priority, lane: &Lane| {
             let Some((seq, id)) = lane.first() else {
@@ -282,6 +283,13 @@ impl QueueIndex {
             }
         }
         best.map(|(_, _, id)| id)
+    }
+
+    /// Whether ready tasks are of more than one priority.
+    fn has_levels(&self) -> bool {
+        let first = self.lanes.first_key_value();
+        let last = self.lanes.last_key_value();
+        first.map(|(lane, _)| lane.0) != last.map(|(lane, _)| lane.0)
     }
 
     /// Whether a pending task of this kind is there, or room for one more kind.
