@@ -262,6 +262,7 @@ fn deliver(step: &mut Step<'_>, id: SessionId, token: LeaseToken, bytes: u64) {
         bytes,
         sequence,
         begun_at: None,
+        limits_changed: false,
     };
     session.hold(token.task, held);
     let link = session.link.expect("who wants work has a stream");

@@ -186,10 +186,18 @@ fn tell_again(step: &mut Step<'_>, id: SessionId) {
     let session = step.sessions().get(id).expect("attached");
     let Some(link) = session.link else { return };
     let drain = session.drain_asked.clone();
-    let held: Vec<TaskId> = session.held.keys().copied().collect();
-    for task in held {
-        let lease = step.task(task).and_then(Task::lease);
-        if lease.is_some_and(|lease| lease.cancel_requested) {
+    let held = session.held.iter();
+    let held: Vec<(TaskId, bool)> = held.map(|(id, held)| (*id, held.limits_changed)).collect();
+    for (task, limits_changed) in held {
+        let Some(lease) = step.task(task).and_then(Task::lease) else {
+            continue;
+        };
+        let (timeouts, cancelled) = (lease.timeouts, lease.cancel_requested);
+        let token = step.task(task).and_then(Task::token);
+        if let Some(token) = token.filter(|_| limits_changed) {
+            step.tell(link, ToWorker::Timeouts { token, timeouts });
+        }
+        if cancelled {
             cancel::tell(step, task);
         }
     }

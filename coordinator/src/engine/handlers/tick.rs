@@ -157,11 +157,10 @@ pub(super) fn is_over(step: &mut Step<'_>, id: TaskId) -> bool {
 
 /// One task's time is over.
 fn over(step: &mut Step<'_>, id: TaskId) {
-    let now = step.now();
     let task = step.task(id).expect("deaths are of live tasks");
-    let end_by = task.life().and_then(|life| life.end_by());
     let (Some(token), Some(lease)) = (task.token(), task.lease()) else {
-        let reason = if end_by.is_some_and(|end_by| end_by <= now) {
+        let end_by = task.life().and_then(|life| life.end_by());
+        let reason = if end_by == task.dies_at() {
             DeadReason::DeadlineExceeded
         } else {
             DeadReason::TtlExpired
@@ -216,10 +215,11 @@ pub(super) fn limits_changed(step: &mut Step<'_>, id: TaskId) {
     };
     dispatch::set_limits(step, id, started_at.or(begun_at));
     if let (Holder::Session(session), Some(token)) = (holder, token) {
-        let link = step
-            .sessions()
-            .get(session)
-            .and_then(|session| session.link);
+        let known = step.sessions_mut().get_mut(session);
+        let link = known.and_then(|known| {
+            known.held.get_mut(&id)?.limits_changed = true;
+            known.link
+        });
         if let Some(link) = link {
             step.tell(link, ToWorker::Timeouts { token, timeouts });
         }

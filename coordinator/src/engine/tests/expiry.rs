@@ -383,3 +383,21 @@ fn more_tasks_than_one_turn_ends_all_end_in_their_instant() {
     let dead = tasks.filter(|t| matches!(t.state, State::Dead { at: died, .. } if died == at));
     assert_eq!(dead.count(), 4100);
 }
+
+#[test]
+fn of_ttl_and_deadline_the_one_that_was_over_first_is_the_reason_however_late_that_is_seen() {
+    for (ttl_ms, deadline_ms, reason) in [
+        (1000, 2000, "TTL_EXPIRED"),
+        (2000, 1000, "DEADLINE_EXCEEDED"),
+        (1000, 1000, "DEADLINE_EXCEEDED"),
+    ] {
+        let mut world = waiting(with_terms(Terms {
+            ttl_ms: Some(ttl_ms),
+            deadline_ms: Some(deadline_ms),
+            ..Terms::default()
+        }));
+        world.now = world.now.plus_ms(3_600_000);
+        world.give(Command::Tick);
+        assert_eq!(world.dead_because("t1"), reason);
+    }
+}

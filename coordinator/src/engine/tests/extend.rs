@@ -200,3 +200,36 @@ fn limits_set_by_an_operator_replace_those_asked_for_and_bound_the_next_wish() {
     world.report("w1", ("t1", 1), complete());
     assert_eq!(world.state("t1"), "SUCCEEDED");
 }
+
+#[test]
+fn a_worker_that_was_away_is_told_the_limits_that_changed_meanwhile() {
+    let mut world = running(limits(None, Some(100_000)));
+    let id = world.id("t1");
+    world.cut("w1");
+    world.call(update(id, limits(None, Some(200_000)))).unwrap();
+    world.expect(&[]);
+    world.resume("w1", &["mail"], 1, &[("t1", 1)]);
+    world.expect(&["w1 limits t1: None Some(200000)"]);
+}
+
+#[test]
+fn a_change_of_limits_that_may_have_been_lost_with_its_stream_is_told_again() {
+    let mut world = running(limits(None, Some(100_000)));
+    ask(&mut world, None, Some(200_000));
+    world.cut("w1");
+    world.quiet();
+    world.resume("w1", &["mail"], 1, &[("t1", 1)]);
+    world.expect(&["w1 limits t1: None Some(200000)"]);
+    world.restart();
+    world.resume("w1", &["mail"], 1, &[("t1", 1)]);
+    world.expect(&["w1 limits t1: None Some(200000)"]);
+}
+
+#[test]
+fn limits_that_did_not_change_are_not_told_again() {
+    let mut world = running(limits(None, Some(100_000)));
+    world.cut("w1");
+    world.quiet();
+    world.resume("w1", &["mail"], 1, &[("t1", 1)]);
+    world.expect(&[]);
+}
