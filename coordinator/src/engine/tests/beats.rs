@@ -3,10 +3,11 @@
 use bytes::Bytes;
 
 use super::world::{
-    START, World, beat_of, cancel, complete, fail, new_task, redrive, text, update, with_deadline,
+    START, World, beat_of, cancel, complete, fail, new_task, queue, redrive, text, update,
+    with_deadline,
 };
 use crate::engine::command::{
-    Call, FromWorker, Heartbeat, Malformed, NewTask, ReportOutcome, Start,
+    Call, FromWorker, Heartbeat, Malformed, NewTask, QueueChange, ReportOutcome, Start,
 };
 use crate::engine::effect::{Answer, BeatAck, Extension};
 use crate::engine::ledger::task::Timeouts;
@@ -379,4 +380,52 @@ fn limits_of_a_run_are_shown_as_they_hold() {
     world.call(update(id, Timeouts::default())).unwrap();
     assert_eq!(world.view("t1").timeouts, Timeouts::default());
     world.report("w1", ("t1", 1), complete());
+}
+
+#[test]
+fn an_answer_without_a_stream_says_which_limits_hold_and_why_a_wish_was_refused() {
+    let mut world = World::running_unary(hard_limit(100_000));
+    let token = world.token("t1", 1);
+    let wish = |hard_ms| {
+        let timeouts = Timeouts {
+            hard_ms: Some(hard_ms),
+            ..Timeouts::default()
+        };
+        beat_of(token, |beat| beat.timeouts = Some(timeouts))
+    };
+    let (_, acks) = unary_beat(&mut world, vec![wish(400_001), wish(200_000)]);
+    assert_eq!(acks[0].timeouts.hard_ms, Some(100_000));
+    let refusal = acks[0].refusal.as_ref().unwrap().to_string();
+    assert!(refusal.contains("400000"), "{refusal}");
+    assert_eq!(acks[1].timeouts.hard_ms, Some(200_000));
+    assert_eq!(acks[1].refusal, None);
+    for _ in 0..10 {
+        world.wait_ms(20_999);
+        unary_beat(&mut world, vec![beat_of(token, |_| {})]);
+    }
+    world.quiet();
+    world.wait_ms(10);
+    world.expect(&["t1: TimedOut, Attempt, again in 10000 ms"]);
+}
+
+#[test]
+fn the_latest_checkpoint_goes_on_with_a_task_that_is_routed() {
+    let mut world = World::running(with_deadline(500));
+    world.configure(
+        "mail",
+        QueueChange {
+            dead_letter_queue: Some(Some(queue("graveyard"))),
+            ..QueueChange::default()
+        },
+    );
+    world.checkpoint("w1", ("t1", 1), "a");
+    world.checkpoint("w1", ("t1", 1), "b");
+    world.hello("undertaker", &["graveyard"], 1);
+    world.wait_ms(500);
+    let (_, handed) = world
+        .deliveries
+        .iter()
+        .find(|(_, d)| d.queue == queue("graveyard"))
+        .unwrap();
+    assert_eq!(handed.checkpoint, Some(text("b")));
 }
