@@ -10,17 +10,19 @@ use crate::engine::command::{
     Call, Caller, Capacity, Command, FromWorker, Hello, LeaseTasks, NewTask, Report, ReportOutcome,
     WorkerInfo,
 };
-use crate::engine::effect::{Answer, Delivery, Effect, TaskView};
+use crate::engine::effect::{Answer, Delivery, Effect, Notice, TaskView};
 use crate::engine::event::Recorded;
 use crate::engine::ids::{LeaseToken, LinkId, RequestId, SessionId, ShardId, TaskId, Timestamp};
 use crate::engine::ledger::Ledger;
 use crate::engine::rejection::Rejection;
 use crate::engine::{Engine, EngineConfig, Turn, invariants};
 
+mod lifecycle;
 mod parts;
 mod replay;
 mod told;
 
+pub(super) use lifecycle::*;
 pub(super) use parts::*;
 
 /// When scripts begin.
@@ -47,6 +49,7 @@ pub(super) struct World {
     lose_transfers: bool,
     unchecked: bool,
     buffering: Vec<(LeaseToken, u64)>,
+    notices: Vec<Notice>,
 }
 
 /// A worker of the script.
@@ -96,6 +99,7 @@ impl World {
             lose_transfers: false,
             unchecked: false,
             buffering: Vec::new(),
+            notices: Vec::new(),
         };
         let mut turn = Turn::default();
         world.engine.begin_epoch(world.now, 1000, &mut turn);
@@ -184,7 +188,7 @@ impl World {
                     }
                 }
                 Effect::Forward(transfer) => forwards.push(transfer),
-                Effect::Notice(_) => {}
+                Effect::Notice(notice) => self.notices.push(*notice),
             }
         }
         if !self.unchecked {
