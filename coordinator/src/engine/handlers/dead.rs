@@ -35,9 +35,13 @@ pub(super) fn redrive(
 }
 
 /// Deletes one dead letter for good.
-pub(super) fn discard(step: &mut Step<'_>, id: TaskId, by: &Arc<str>) -> Result<Answer, Rejection> {
+pub(super) fn discard(
+    step: &mut Step<'_>,
+    id: TaskId,
+    who: (&Arc<str>, &Arc<str>),
+) -> Result<Answer, Rejection> {
     check_dead(step, id, "only dead letters are discarded")?;
-    throw_away(step, id, (by, &Arc::default()));
+    throw_away(step, id, who);
     cancel::answer(step, id)
 }
 
@@ -108,13 +112,13 @@ pub(super) fn bulk(step: &mut Step<'_>, bulk: &Bulk, by: &Arc<str>) -> Answer {
             for (index, id) in (0..).zip(&ids) {
                 let further_ms = step_us.saturating_mul(index) / 1000;
                 let delay_ms = delay_ms.saturating_add(further_ms);
-                put_back(step, *id, delay_ms, (by, &Arc::default()));
+                put_back(step, *id, delay_ms, (by, &bulk.reason));
             }
             ids.len() as u64
         }
         BulkAct::Discard => {
             ids.iter()
-                .for_each(|id| throw_away(step, *id, (by, &Arc::default())));
+                .for_each(|id| throw_away(step, *id, (by, &bulk.reason)));
             matched
         }
     };

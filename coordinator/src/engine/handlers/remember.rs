@@ -126,7 +126,7 @@ fn shard_of(step: &Step<'_>, call: &Call) -> Result<ShardId, Rejection> {
         Call::CancelTask { task, .. }
         | Call::UpdateTask { task, .. }
         | Call::RedriveTask { task, .. }
-        | Call::DiscardTask(task) => {
+        | Call::DiscardTask { task, .. } => {
             let shard = of_task(task)?;
             if step.shard_ids().any(|known| known == shard) {
                 Ok(shard)
@@ -172,7 +172,7 @@ fn again(call: &Call) -> Again {
     match call {
         Call::UpdateTask { task, .. }
         | Call::RedriveTask { task, .. }
-        | Call::DiscardTask(task) => Again::Task(task.clone()),
+        | Call::DiscardTask { task, .. } => Again::Task(task.clone()),
         Call::CancelTask { task, .. } => Again::Cancelled(task.clone()),
         Call::ConfigureQueue { queue, .. }
         | Call::PauseQueue { queue, .. }

@@ -220,6 +220,7 @@ impl Storm {
         }
         let (act, before) = (self.pick(&acts).unwrap(), self.now.plus_ms(1));
         Call::Bulk(Bulk {
+            reason: "".into(),
             act,
             selection,
             before,
