@@ -17,6 +17,7 @@ use crate::engine::ledger::Ledger;
 use crate::engine::rejection::Rejection;
 use crate::engine::{Engine, EngineConfig, Turn, invariants};
 
+pub(super) mod follow;
 mod parts;
 mod replay;
 mod told;
@@ -47,6 +48,8 @@ pub(super) struct World {
     lose_transfers: bool,
     unchecked: bool,
     buffering: Vec<(LeaseToken, u64)>,
+    /// Where in the journal each turn ended.
+    ends: Vec<usize>,
 }
 
 /// A worker of the script.
@@ -96,6 +99,7 @@ impl World {
             lose_transfers: false,
             unchecked: false,
             buffering: Vec::new(),
+            ends: Vec::new(),
         };
         let mut turn = Turn::default();
         world.engine.begin_epoch(world.now, 1000, &mut turn);
@@ -168,6 +172,7 @@ impl World {
             self.note_event(&recorded.event);
         }
         self.journal.extend(turn.events);
+        self.ends.push(self.journal.len());
         for effect in turn.effects {
             match effect {
                 Effect::Reply { request, reply } => {
