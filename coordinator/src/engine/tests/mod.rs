@@ -5,7 +5,9 @@
 //! comes out must equal what was there (I1, I7).
 
 mod cancel;
+mod chains;
 mod cleaning;
+mod context;
 mod dead;
 mod dispatch;
 mod ends;
