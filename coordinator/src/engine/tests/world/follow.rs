@@ -189,6 +189,17 @@ impl World {
         }
     }
 
+    /// What a restart makes of the journal from this record on, which begins its second segment.
+    pub(in crate::engine::tests) fn cleaned(&self, from: usize) -> Engine {
+        let mut engine = Engine::new(self.config.clone());
+        engine.begin_replay(2);
+        for recorded in through_the_codec(&self.journal[from..]) {
+            engine.replay(&recorded).unwrap();
+        }
+        engine.end_replay().unwrap();
+        engine
+    }
+
     fn begun_again(&self, log: &mut Vec<Recorded>, lose: bool) -> Engine {
         // Another run draws other numbers: ids that it gives at the same instant are new ones.
         let seed = u64::MAX - log.len() as u64;
