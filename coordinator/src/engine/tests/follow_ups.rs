@@ -4,7 +4,12 @@ use std::sync::Arc;
 
 use super::world::follow::{followed, for_every_end, named, template, with_terms};
 use super::world::{World, cancel, complete, fail, info, new_task, plain_policy};
-use crate::engine::command::{FromWorker, NewTask, QueueChange};
+use crate::engine::command::{
+    Bulk, BulkAct, Call, Cancel, CancelMode, FromWorker, NewTask, QueueChange, Selection,
+};
+use crate::engine::effect::Answer;
+use crate::engine::event::Event;
+use crate::engine::filter::Filter;
 use crate::engine::ids::TaskId;
 use crate::engine::ledger::kind::KindSettings;
 use crate::engine::ledger::more::Cause;
@@ -304,4 +309,58 @@ fn what_cannot_be_made_where_it_was_sent_is_a_dead_letter_and_followed_as_such()
     assert_eq!(World::json_of(&alarm)["reason"], "TRANSFER_INVALID");
     assert_eq!(alarm.payload.content_type, Some("application/json".into()));
     assert_ne!(alarm.payload, Payload::default());
+}
+
+#[test]
+fn many_that_are_cancelled_are_followed_in_turns_of_a_bounded_size() {
+    let mut world = World::new();
+    world.configure("mail", queue_with(for_every_end("then")));
+    let names: Vec<String> = (0..30).map(|index| format!("t{index}")).collect();
+    for name in &names {
+        let mut task = new_task("mail");
+        task.payload.data = vec![7; 200_000].into();
+        world.enqueue_as(name, task);
+    }
+    world.wait_ms(1);
+    let (mut after, mut steps, mut matched, mut changed) = (None, 0, 0, 0);
+    loop {
+        let before = world.journal().len();
+        let bulk = Bulk {
+            act: BulkAct::Cancel(Cancel {
+                mode: CancelMode::Force,
+                reason: "".into(),
+            }),
+            selection: Selection {
+                namespace: "default".into(),
+                queue: Some(named("mail")),
+                filter: Filter::default(),
+            },
+            before: world.now,
+            after,
+            count_max: 1000,
+        };
+        let Ok(Answer::Bulk {
+            matched: found,
+            changed: done,
+            next,
+        }) = world.call(Call::Bulk(bulk))
+        else {
+            panic!("no bulk answer")
+        };
+        let sent = world.journal()[before..]
+            .iter()
+            .filter(|recorded| matches!(recorded.event, Event::TransferSent { .. }));
+        let bytes: u64 = sent.map(|recorded| recorded.event.weight_bytes()).sum();
+        assert!(bytes < 2 * limits::TURN_BYTES_MAX, "{bytes}");
+        (steps, matched, changed) = (steps + 1, matched + found, changed + done);
+        after = next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert!(steps > 3);
+    assert_eq!((matched, changed), (30, 30));
+    for name in &names {
+        assert_eq!(world.followers(name, Transition::Cancelled).len(), 1);
+    }
 }

@@ -26,6 +26,7 @@ mod seed;
 mod sessions;
 mod settle;
 mod storm;
+mod storm_follow;
 mod stress;
 mod table;
 mod timeouts;
