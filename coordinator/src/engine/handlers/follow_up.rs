@@ -80,16 +80,15 @@ fn succeeded(step: &mut Step<'_>, id: TaskId) {
 
 fn follow(step: &mut Step<'_>, id: TaskId, transition: Transition, reason: Option<DeadReason>) {
     let task = step.task(id).expect("it has just ended");
-    let depth = depth(task);
     let Some((template, _)) = resolve::follow_up(step, task, transition) else {
         return;
     };
-    if depth >= limits::FOLLOW_UP_DEPTH_MAX {
+    if !may_be_followed(task) {
         return;
     }
     let payload = context::payload(task, transition, reason, &template.payload);
     let own = Own::default();
-    let hops = depth + 1;
+    let hops = depth(task) + 1;
     send(
         step,
         id,
@@ -101,6 +100,11 @@ fn follow(step: &mut Step<'_>, id: TaskId, transition: Transition, reason: Optio
             hops,
         },
     );
+}
+
+/// Whether follow-ups of a task's end are made at all: not of one that is the last of too many.
+pub(super) fn may_be_followed(task: &Task) -> bool {
+    depth(task) < limits::FOLLOW_UP_DEPTH_MAX
 }
 
 /// Of how many follow-ups of follow-ups a task is the last one. Its hops but for those from queue to

@@ -15,6 +15,8 @@ use crate::engine::ledger::terms::{DeliveryMode, Source, Template, Terms, Transi
 use crate::engine::retry::{self, Policy, PolicyRef};
 use crate::engine::step::Step;
 
+use super::follow_up;
+
 /// The kind and the queue of a task, as far as anything was said of them.
 pub(super) struct Levels<'s> {
     pub(super) own: Option<&'s Terms>,
@@ -238,7 +240,9 @@ fn effective(step: &Step<'_>, task: &Task, policy: Source, policy_revision: u64)
         Transition::Exhausted,
         Transition::Cancelled,
     ];
-    let follow_ups = transitions.into_iter().filter_map(|transition| {
+    let followed = follow_up::may_be_followed(task);
+    let transitions = transitions.into_iter().filter(|_| followed);
+    let follow_ups = transitions.filter_map(|transition| {
         let said = levels.term(|terms| terms.follow_ups.after(transition).map(|t| t.kind.clone()));
         said.map(|(kind, source)| (transition, kind, source))
     });

@@ -237,6 +237,8 @@ fn follow_ups_of_follow_ups_end_at_the_eighth() {
     world.call_it("last", current);
     assert_eq!(world.fired("last"), []);
     assert_eq!(world.state("last"), "DEAD");
+    assert_eq!(world.view("last").effective.follow_ups, [], "and says so");
+    assert_eq!(world.view("t0").effective.follow_ups.len(), 1);
 }
 
 #[test]
