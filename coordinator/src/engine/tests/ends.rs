@@ -123,12 +123,12 @@ fn check_ends(world: &World, task: &str, expected: &[Transition]) {
 }
 
 fn has_ended(log: &[Recorded], id: TaskId) -> bool {
-    log.iter().any(|recorded| match &recorded.event {
-        Event::TaskFinished { id: of, .. }
-        | Event::TaskDied { id: of, .. }
-        | Event::TaskExpired { id: of, .. } => *of == id,
-        _ => false,
-    })
+    let ends = |recorded: &Recorded| {
+        matches!(&recorded.event, Event::TaskFinished { id: of, .. }
+            | Event::TaskDied { id: of, .. }
+            | Event::TaskExpired { id: of, .. } if *of == id)
+    };
+    log.iter().any(ends)
 }
 
 #[test]

@@ -36,10 +36,11 @@ fn full() -> KindSettings {
 }
 
 fn get(world: &mut World, name: &str) -> Result<Kind, Rejection> {
-    match world.call(Call::GetKind(kind(name)))? {
-        Answer::Kind(kind) => Ok(*kind),
-        other => panic!("no kind: {other:?}"),
-    }
+    let answer = world.call(Call::GetKind(kind(name)))?;
+    let Answer::Kind(kind) = answer else {
+        panic!("no kind: {answer:?}")
+    };
+    Ok(*kind)
 }
 
 fn delete(world: &mut World, name: &str) -> Result<(), Rejection> {

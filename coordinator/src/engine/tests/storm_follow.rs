@@ -99,7 +99,7 @@ impl Storm {
         (!self.one_in(3)).then(|| Box::new(self.template()))
     }
 
-    fn terms(&mut self) -> Option<Box<Terms>> {
+    fn terms(&mut self) -> Box<Terms> {
         let follow_ups = FollowUps {
             on_success: self.some_template().filter(|_| self.one_in(2)),
             on_failure: self.some_template().filter(|_| self.one_in(2)),
@@ -109,13 +109,13 @@ impl Storm {
         let ttl_ms = Some(4000).filter(|_| self.one_in(4));
         let deadline_ms = Some(20_000).filter(|_| self.one_in(4));
         let once = Some(DeliveryMode::AtMostOnce);
-        Some(Box::new(Terms {
+        Box::new(Terms {
             ttl_ms,
             deadline_ms,
             result_ttl_ms: Some(500).filter(|_| self.one_in(3)),
             delivery: once.filter(|_| self.one_in(4)),
             follow_ups,
-        }))
+        })
     }
 
     fn settings(&mut self) -> KindSettings {
@@ -127,7 +127,7 @@ impl Storm {
             timeouts: None,
             max_attempts: Some(1).filter(|_| self.one_in(3)),
             dead_letter_queue: Some(dead_letter_queue).filter(|_| self.one_in(3)),
-            terms: self.terms(),
+            terms: Some(self.terms()),
         }
     }
 
@@ -137,7 +137,7 @@ impl Storm {
         NewTask {
             queue: Some(queue).filter(|_| !self.one_in(4)),
             kind: self.pick(&KINDS).unwrap().into(),
-            terms: self.terms().filter(|_| self.one_in(2)),
+            terms: Some(self.terms()).filter(|_| self.one_in(2)),
             then,
             ..new_task("a")
         }

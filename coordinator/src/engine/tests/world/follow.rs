@@ -159,12 +159,13 @@ impl World {
         kind: &str,
         settings: KindSettings,
     ) -> Result<Kind, Rejection> {
-        let name = KindName::new("default", kind).unwrap();
+        let name: KindName = named(kind);
         let settings = Box::new(settings);
-        match self.call(Call::SetKind { name, settings })? {
-            Answer::Kind(kind) => Ok(*kind),
-            other => panic!("no kind: {other:?}"),
-        }
+        let answer = self.call(Call::SetKind { name, settings })?;
+        let Answer::Kind(kind) = answer else {
+            panic!("no kind: {answer:?}")
+        };
+        Ok(*kind)
     }
 
     /// Looks at what every restart makes of the journal: for each turn, a coordinator that died
