@@ -121,6 +121,7 @@ pub(super) fn end_task(step: &mut Step<'_>, id: TaskId, outcome: Outcome, act: A
 /// Ends a task that waits, because its time is over: as the judge says (I6).
 pub(super) fn expire(step: &mut Step<'_>, id: TaskId, reason: DeadReason) {
     let task = step.task(id).expect("the caller looked");
+    let queue = task.queue.clone();
     let policy = resolve::policy(step, task);
     let verdict = judge(step, id, &policy, &Ending::Expired { reason }, None);
     let outcome = match verdict.next {
@@ -150,6 +151,8 @@ pub(super) fn expire(step: &mut Step<'_>, id: TaskId, reason: DeadReason) {
             follow_up::after(step, id, End::Failed(reason));
         }
     }
+    // It may have stood before tasks that somebody can have.
+    step.touch_queue(&queue);
     tell_waiting(step, id);
 }
 

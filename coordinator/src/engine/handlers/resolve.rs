@@ -213,7 +213,11 @@ pub(super) fn view(step: &Step<'_>, task: &Task) -> TaskView {
         attempts_max: attempts_max(step, task, &policy),
         crashes_max: policy.max_crashes,
         deferrals_max: policy.max_deferrals,
-        timeouts: timeouts(step, task, &policy),
+        timeouts: match task.lease() {
+            // As they hold for the present run, which may have asked for more.
+            Some(lease) => lease.timeouts,
+            None => timeouts(step, task, &policy),
+        },
         policy: policy.name.clone(),
         effective: Box::new(effective(step, task, source, revision)),
         progress: step.progress(task.id).cloned(),

@@ -185,7 +185,7 @@ fn what_a_kind_says_of_its_success_waits_for_the_end_of_the_chain() {
             terms: Some(Box::new(followed(on_success.clone()))),
             ..KindSettings::default()
         };
-        world.set_kind(kind, settings).unwrap();
+        world.set_kind_of(kind, settings).unwrap();
     }
     let task = NewTask {
         then: vec![step("second")],

@@ -59,7 +59,7 @@ fn the_first_level_that_names_one_for_an_end_wins_for_that_end_alone() {
         on_success: Some(Box::new(template("kind-success"))),
         ..FollowUps::default()
     };
-    world.set_kind("work", kind_with(exhausted)).unwrap();
+    world.set_kind_of("work", kind_with(exhausted)).unwrap();
     let own = followed(FollowUps {
         on_success: Some(Box::new(template("own-success"))),
         ..FollowUps::default()
@@ -158,7 +158,7 @@ fn a_follow_up_lives_by_what_its_own_kind_and_queue_say() {
         policy: policy(7),
         ..KindSettings::default()
     };
-    world.set_kind("alarm", kind).unwrap();
+    world.set_kind_of("alarm", kind).unwrap();
     let change = QueueChange {
         policy: Some(policy(9)),
         terms: Some(Some(Box::new(Terms {
@@ -200,7 +200,7 @@ fn a_follow_up_goes_where_its_template_says_else_its_kind_else_where_the_task_wa
         queue: Some(named("alarms")),
         ..KindSettings::default()
     };
-    world.set_kind("alarm", settings).unwrap();
+    world.set_kind_of("alarm", settings).unwrap();
     fail_one(&mut world, "t2", task(nowhere()));
     let queue = world.follower("t2", Transition::Failure).queue;
     assert_eq!(queue, named("alarms"));

@@ -109,12 +109,12 @@ fn a_kind_is_set_replaced_as_a_whole_and_deleted_in_every_shard() {
     let unknown = Rejection::KindNotFound(kind("work"));
     assert_eq!(get(&mut world, "work"), Err(unknown.clone()));
     assert_eq!(delete(&mut world, "work"), Err(unknown.clone()));
-    let first = world.set_kind("work", full()).unwrap();
+    let first = world.set_kind_of("work", full()).unwrap();
     assert_eq!((first.revision, first.at), (1, world.now));
     assert_eq!((&first.settings, &first.proposed_by), (&full(), &None));
     check_copies(&world);
     world.wait_ms(5);
-    let second = world.set_kind("work", attempts(3)).unwrap();
+    let second = world.set_kind_of("work", attempts(3)).unwrap();
     assert_eq!((second.revision, second.at), (2, world.now));
     assert_eq!(get(&mut world, "work"), Ok(second.clone()));
     assert_eq!(second.settings, attempts(3));
@@ -128,9 +128,9 @@ fn a_kind_is_set_replaced_as_a_whole_and_deleted_in_every_shard() {
 #[test]
 fn kinds_are_the_same_after_a_restart() {
     let mut world = sharded();
-    world.set_kind("work", full()).unwrap();
-    world.set_kind("gone", attempts(1)).unwrap();
-    let kept = world.set_kind("work", full()).unwrap();
+    world.set_kind_of("work", full()).unwrap();
+    world.set_kind_of("gone", attempts(1)).unwrap();
+    let kept = world.set_kind_of("work", full()).unwrap();
     delete(&mut world, "gone").unwrap();
     world.restart();
     assert_eq!(get(&mut world, "work"), Ok(kept));
@@ -141,13 +141,13 @@ fn kinds_are_the_same_after_a_restart() {
 #[test]
 fn kinds_are_the_same_in_a_journal_that_was_cleaned() {
     let mut world = sharded();
-    world.set_kind("work", full()).unwrap();
-    world.set_kind("gone", attempts(1)).unwrap();
-    world.set_kind("late", attempts(1)).unwrap();
+    world.set_kind_of("work", full()).unwrap();
+    world.set_kind_of("gone", attempts(1)).unwrap();
+    world.set_kind_of("late", attempts(1)).unwrap();
     let from = world.journal().len();
     world.give(Command::OpenSegment);
     delete(&mut world, "gone").unwrap();
-    world.set_kind("late", attempts(2)).unwrap();
+    world.set_kind_of("late", attempts(2)).unwrap();
     let openers = world.journal()[from..from + 16].to_vec();
     for opener in openers {
         assert!(matches!(opener.event, Event::SegmentOpened { .. }));
@@ -173,7 +173,7 @@ fn kinds_are_the_same_in_a_journal_that_was_cleaned() {
 fn kinds_are_listed_by_name_and_page_by_page_within_their_namespace() {
     let mut world = sharded();
     for name in ["d", "a", "c", "b"] {
-        world.set_kind(name, attempts(1)).unwrap();
+        world.set_kind_of(name, attempts(1)).unwrap();
     }
     for namespace in ["aaa", "default-2", "zzz"] {
         let call = Call::SetKind {
@@ -202,7 +202,7 @@ fn a_proposal_holds_until_an_operator_says_something() {
     let replaced = get(&mut world, "work").unwrap();
     assert_eq!(replaced.proposed_by.as_deref(), Some("w2"));
     assert_eq!((replaced.revision, replaced.settings), (2, attempts(5)));
-    world.set_kind("work", attempts(7)).unwrap();
+    world.set_kind_of("work", attempts(7)).unwrap();
     world.hello_as("w3", proposing("w3", &attempts(9)), 1, &[]);
     let set = get(&mut world, "work").unwrap();
     assert_eq!((set.revision, set.settings), (3, attempts(7)));
@@ -232,7 +232,7 @@ fn what_was_proposed_before_is_not_recorded_again() {
 fn an_operator_who_says_the_same_makes_it_hold() {
     let mut world = sharded();
     world.hello_as("w1", proposing("w1", &attempts(2)), 1, &[]);
-    world.set_kind("work", attempts(2)).unwrap();
+    world.set_kind_of("work", attempts(2)).unwrap();
     world.hello_as("w2", proposing("w2", &attempts(3)), 1, &[]);
     let kind = get(&mut world, "work").unwrap();
     assert_eq!((kind.settings, kind.proposed_by), (attempts(2), None));
@@ -261,15 +261,17 @@ fn a_worker_without_a_stream_proposes_too() {
 fn the_limit_of_kinds_refuses_an_operator_and_never_a_worker() {
     let mut world = World::new();
     for index in 0..limits::KIND_SETTINGS_MAX {
-        world.set_kind(&format!("k{index}"), attempts(1)).unwrap();
+        world
+            .set_kind_of(&format!("k{index}"), attempts(1))
+            .unwrap();
     }
-    let refused = world.set_kind("work", attempts(1)).unwrap_err();
+    let refused = world.set_kind_of("work", attempts(1)).unwrap_err();
     let limit = limits::KIND_SETTINGS_MAX as u64;
     let Rejection::LimitReached { limit: named, .. } = refused else {
         panic!("refused otherwise: {refused}")
     };
     assert_eq!(named, limit);
-    world.set_kind("k77", attempts(2)).unwrap();
+    world.set_kind_of("k77", attempts(2)).unwrap();
     world.enqueue("t1", "mail");
     world.quiet();
     world.hello_as("w1", proposing("w1", &attempts(2)), 1, &[]);
@@ -302,9 +304,9 @@ fn a_task_that_names_no_queue_goes_where_its_kind_says_or_is_refused() {
     };
     assert_eq!(field, "queue");
     assert!(problem.contains("kind work") && problem.contains("name one"));
-    world.set_kind("work", attempts(1)).unwrap();
+    world.set_kind_of("work", attempts(1)).unwrap();
     assert!(enqueue(&mut world, "default").is_err());
-    world.set_kind("work", full()).unwrap();
+    world.set_kind_of("work", full()).unwrap();
     let id = enqueue(&mut world, "default").unwrap();
     let shard = named("mail").shard(16);
     assert_eq!(id.shard(), shard);

@@ -118,8 +118,8 @@ fn the_nearest_level_wins_and_is_named() {
         assert_eq!(view.effective.policy_revision, 1);
         assert_eq!(view.effective.dead_letter_queue.1, Source::Queue);
 
-        world.set_kind("work", attempts_only()).unwrap();
-        world.set_kind("work", kind_settings()).unwrap();
+        world.set_kind_of("work", attempts_only()).unwrap();
+        world.set_kind_of("work", kind_settings()).unwrap();
         world.enqueue("t2", "mail");
         let view = world.view("t2");
         check(&view, Source::Kind, ("of-kind", 22, 12_000), "of-kind");
@@ -155,7 +155,7 @@ fn each_thing_comes_from_its_own_level() {
         max_attempts: Some(2),
         ..KindSettings::default()
     };
-    world.set_kind("work", kind).unwrap();
+    world.set_kind_of("work", kind).unwrap();
     let own = Terms {
         result_ttl_ms: Some(5),
         ..Terms::default()
@@ -192,7 +192,7 @@ fn a_change_of_a_kind_holds_from_the_next_grant_and_the_next_judgement() {
         })),
         ..KindSettings::default()
     };
-    world.set_kind("work", kind).unwrap();
+    world.set_kind_of("work", kind).unwrap();
     let lease = world.view("t0").task.lease().unwrap().clone();
     assert_eq!(
         (lease.timeouts, lease.delivery),
@@ -210,7 +210,7 @@ fn a_change_of_a_kind_holds_from_the_next_grant_and_the_next_judgement() {
     assert_eq!(delivery.delivery, DeliveryMode::AtMostOnce);
     // What was granted as such stays so when the kind says no more.
     let kind = KindSettings::default();
-    world.set_kind("work", kind).unwrap();
+    world.set_kind_of("work", kind).unwrap();
     world.begin("w1");
     world.cut("w1");
     world.wait_ms(30_000);
@@ -227,10 +227,10 @@ fn a_ttl_that_was_resolved_stays_as_it_was() {
         })),
         ..KindSettings::default()
     };
-    world.set_kind("work", with_ttl(5000)).unwrap();
+    world.set_kind_of("work", with_ttl(5000)).unwrap();
     let start = world.now;
     world.enqueue("t1", "mail");
-    world.set_kind("work", with_ttl(60_000)).unwrap();
+    world.set_kind_of("work", with_ttl(60_000)).unwrap();
     world.enqueue("t2", "mail");
     let of = |world: &mut World, name: &str| world.view(name).effective.start_by;
     assert_eq!(
@@ -269,7 +269,7 @@ fn the_level_that_a_resolved_ttl_came_from_is_named_although_a_nearer_one_speaks
         terms: Some(terms(60_000)),
         ..KindSettings::default()
     };
-    world.set_kind("work", kind).unwrap();
+    world.set_kind_of("work", kind).unwrap();
     let effective = world.view("t1").effective;
     let from = world.now;
     assert_eq!(

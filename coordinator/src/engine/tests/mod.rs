@@ -4,6 +4,9 @@
 //! script is checked with all invariants, and at the end of each the journal is replayed: what
 //! comes out must equal what was there (I1, I7).
 
+mod acts;
+mod aging;
+mod beats;
 mod cancel;
 mod chains;
 mod cleaning;
@@ -12,10 +15,16 @@ mod dead;
 mod dispatch;
 mod ends;
 mod enqueue;
+mod expiry;
+mod extend;
 mod follow_ups;
 mod kinds;
 mod lanes;
 mod levels;
+mod lives;
+mod many;
+mod once;
+mod orders;
 mod queues;
 mod recovery;
 mod resume;
@@ -30,6 +39,7 @@ mod storm_follow;
 mod stress;
 mod table;
 mod timeouts;
+mod traps;
 mod unary;
 mod versions;
 mod world;

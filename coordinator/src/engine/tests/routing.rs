@@ -110,7 +110,7 @@ fn the_rule_that_kills_says_where_to_else_the_kind_else_the_queue() {
     // The policy's limit is spent, not the rule's own.
     assert_eq!(ended(&mut world, "t4", Business), "of-queue");
     assert_eq!(ended(&mut world, "t5", Conflict), "of-limit");
-    world.set_kind("work", kind_to("of-kind")).unwrap();
+    world.set_kind_of("work", kind_to("of-kind")).unwrap();
     assert_eq!(ended(&mut world, "t6", Auth), "of-rule");
     assert_eq!(ended(&mut world, "t7", Invalid), "of-kind");
     assert_eq!(ended(&mut world, "t8", Network), "of-kind");
@@ -253,7 +253,7 @@ fn deadly() -> World {
 #[test]
 fn a_task_never_comes_back_to_where_it_was() {
     let mut world = deadly();
-    world.set_kind("work", kind_to("q0")).unwrap();
+    world.set_kind_of("work", kind_to("q0")).unwrap();
     assert_eq!(way(&mut world, "q0"), ["q0"], "its kind's is its own");
     assert_eq!(way(&mut world, "q1"), ["q1", "q0"]);
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::World;
 use crate::codec::tests::through_the_codec;
-use crate::engine::command::{Call, Command, NewTask, QueueChange};
+use crate::engine::command::{Call, Command, NewTask};
 use crate::engine::effect::{Answer, Effect};
 use crate::engine::event::Recorded;
 use crate::engine::ids::{QueueName, TaskId};
@@ -147,14 +147,8 @@ impl World {
         &self.journal
     }
 
-    /// Changes the settings of a queue.
-    pub(in crate::engine::tests) fn configure(&mut self, queue: &str, change: QueueChange) {
-        let queue = named(queue);
-        self.call(Call::ConfigureQueue { queue, change }).unwrap();
-    }
-
-    /// An operator says what holds for a kind.
-    pub(in crate::engine::tests) fn set_kind(
+    /// An operator says what holds for a kind, if he may.
+    pub(in crate::engine::tests) fn set_kind_of(
         &mut self,
         kind: &str,
         settings: KindSettings,

@@ -10,7 +10,7 @@ use crate::engine::command::{
     Call, Caller, Capacity, Command, FromWorker, Hello, LeaseTasks, NewTask, Report, ReportOutcome,
     WorkerInfo,
 };
-use crate::engine::effect::{Answer, Delivery, Effect, TaskView};
+use crate::engine::effect::{Answer, Delivery, Effect, Notice, TaskView};
 use crate::engine::event::Recorded;
 use crate::engine::ids::{LeaseToken, LinkId, RequestId, SessionId, ShardId, TaskId, Timestamp};
 use crate::engine::ledger::Ledger;
@@ -18,10 +18,12 @@ use crate::engine::rejection::Rejection;
 use crate::engine::{Engine, EngineConfig, Turn, invariants};
 
 pub(super) mod follow;
+mod lifecycle;
 mod parts;
 mod replay;
 mod told;
 
+pub(super) use lifecycle::*;
 pub(super) use parts::*;
 
 /// When scripts begin.
@@ -50,6 +52,7 @@ pub(super) struct World {
     buffering: Vec<(LeaseToken, u64)>,
     /// Where in the journal each turn ended.
     ends: Vec<usize>,
+    notices: Vec<Notice>,
 }
 
 /// A worker of the script.
@@ -100,6 +103,7 @@ impl World {
             unchecked: false,
             buffering: Vec::new(),
             ends: Vec::new(),
+            notices: Vec::new(),
         };
         let mut turn = Turn::default();
         world.engine.begin_epoch(world.now, 1000, &mut turn);
@@ -189,7 +193,7 @@ impl World {
                     }
                 }
                 Effect::Forward(transfer) => forwards.push(transfer),
-                Effect::Notice(_) => {}
+                Effect::Notice(notice) => self.notices.push(*notice),
             }
         }
         if !self.unchecked {

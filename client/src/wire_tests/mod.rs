@@ -2,6 +2,10 @@
 //!
 //! Owns no helpers beyond the claims' own. Time is tokio's paused clock throughout.
 
+mod fields;
+mod repeating;
+mod streams;
+
 use std::{collections::HashMap, time::Duration};
 
 use futures::TryStreamExt as _;
@@ -10,9 +14,8 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
-    EnqueueTotals, Error, NewTask, Waited, clock,
+    Error, NewTask, Waited, clock,
     fake::{Answer, Fake},
-    limits::{PAYLOAD_BYTES_MAX, UNACKNOWLEDGED_MAX},
     v1,
 };
 
@@ -90,30 +93,8 @@ async fn a_refusal_that_outlasts_the_deadline_is_returned_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_enqueue_whose_answer_is_lost_is_never_sent_again() {
-    let (fake, client, _streams) = Fake::start();
-    fake.answer_next([Answer::Hang]);
-    let (answer, ()) = tokio::join!(client.enqueue(task()), async {
-        fake.hanging().await;
-        fake.cut();
-    });
-    let error = answer.unwrap_err();
-    assert!(
-        error.is_outcome_unknown() && !error.is_retryable(),
-        "{error}"
-    );
-    assert_eq!(error.code(), Code::Unavailable);
-    assert_eq!(fake.state().enqueued.len(), 1);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_change_that_fails_without_saying_whether_it_was_performed_is_never_sent_again() {
-    for unclear in [
-        Code::Unavailable,
-        Code::Internal,
-        Code::Unknown,
-        Code::DeadlineExceeded,
-    ] {
+    for unclear in [Code::Internal, Code::Unknown, Code::DeadlineExceeded] {
         let (fake, client, _streams) = Fake::start();
         fake.answer_next([code(unclear)]);
         let error = client.enqueue(task()).await.unwrap_err();
@@ -319,181 +300,4 @@ async fn one_dead_letter_is_discarded_for_a_reason_that_fits() {
     let error = client.discard("b", &"x".repeat(257)).await.unwrap_err();
     assert!(matches!(error, Error::Invalid { field, .. } if field == "reason"));
     assert_eq!(fake.state().calls, 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_lone_streamed_task_leaves_alone_and_a_flood_leaves_in_full_messages() {
-    let (_fake, client, mut streams) = Fake::start();
-    let stream = client.enqueue_stream();
-    let lone = stream.send(task()).await.unwrap();
-    let mut opened = streams.recv().await.unwrap();
-    let items = opened.items().await;
-    assert_eq!(items.len(), 1);
-    opened.accept(&items).await;
-    assert_eq!(lone.await.unwrap(), "task-1");
-
-    // Without a pause in which the transport could take what is there.
-    let flood = tokio::task::unconstrained(async {
-        for _ in 0..2_500 {
-            drop(stream.send(task()).await.unwrap());
-        }
-    });
-    flood.await;
-    let mut messages = Vec::new();
-    while messages.iter().sum::<usize>() < 2_500 {
-        let items = opened.items().await;
-        opened.accept(&items).await;
-        messages.push(items.len());
-    }
-    assert_eq!(messages, [1_000, 1_000, 500]);
-    let (totals, ()) = tokio::join!(stream.finish(), async {
-        assert!(opened.items().await.is_empty());
-        drop(opened);
-    });
-    assert_eq!(
-        totals.unwrap(),
-        EnqueueTotals {
-            accepted: 2_501,
-            refused: 0
-        }
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_refused_item_is_told_on_its_own_ticket_only() {
-    let (_fake, client, mut streams) = Fake::start();
-    let stream = client.enqueue_stream();
-    let first = stream.send(task()).await.unwrap();
-    let second = stream.send(task()).await.unwrap();
-    let mut opened = streams.recv().await.unwrap();
-    let items = opened.items().await;
-    let refusal = v1::Refusal {
-        code: 8,
-        reason: "MEMORY_FULL".to_owned(),
-        ..Default::default()
-    };
-    let result = Some(v1::enqueue_ack::Result::Refusal(refusal));
-    opened
-        .acknowledge(vec![v1::EnqueueAck {
-            sequence: items[0].sequence,
-            result,
-            ..Default::default()
-        }])
-        .await;
-    opened.accept(&items[1..]).await;
-    assert_eq!(first.await.unwrap_err().reason(), Some("MEMORY_FULL"));
-    assert_eq!(second.await.unwrap(), "task-2");
-    drop(opened);
-    assert_eq!(
-        stream.finish().await.unwrap(),
-        EnqueueTotals {
-            accepted: 1,
-            refused: 1
-        }
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn sending_waits_while_the_most_items_are_unacknowledged() {
-    let (_fake, client, mut streams) = Fake::start();
-    let stream = client.enqueue_stream();
-    for _ in 0..UNACKNOWLEDGED_MAX {
-        drop(stream.send(task()).await.unwrap());
-    }
-    let mut one_more = Box::pin(stream.send(task()));
-    assert!(futures::poll!(&mut one_more).is_pending());
-    let mut opened = streams.recv().await.unwrap();
-    let items = opened.items().await;
-    assert!(futures::poll!(&mut one_more).is_pending());
-    opened.accept(&items[..1]).await;
-    drop(one_more.await.unwrap());
-}
-
-#[tokio::test(start_paused = true)]
-async fn sending_waits_while_the_most_bytes_are_unacknowledged() {
-    let (_fake, client, _streams) = Fake::start();
-    let stream = client.enqueue_stream();
-    let large = task().bytes(vec![0; PAYLOAD_BYTES_MAX], "");
-    for _ in 0..63 {
-        drop(stream.send(large.clone()).await.unwrap());
-    }
-    let mut one_more = Box::pin(stream.send(large));
-    assert!(futures::poll!(&mut one_more).is_pending());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_cut_stream_says_of_every_unacknowledged_item_whether_it_left() {
-    let (fake, client, mut streams) = Fake::start();
-    let stream = client.enqueue_stream();
-    // The coordinator does not read: the first one fills the stream's window, the second one waits
-    // for it in the transport, the third one behind them.
-    let left = stream
-        .send(task().bytes(vec![0; PAYLOAD_BYTES_MAX], ""))
-        .await
-        .unwrap();
-    let _opened = streams.recv().await.unwrap();
-    clock::pause(SECOND).await;
-    let ahead = stream.send(task()).await.unwrap();
-    clock::pause(SECOND).await;
-    let stayed = stream.send(task()).await.unwrap();
-    fake.cut();
-    assert!(ahead.await.unwrap_err().is_outcome_unknown());
-    let error = left.await.unwrap_err();
-    assert!(
-        error.is_outcome_unknown() && !error.is_retryable(),
-        "{error}"
-    );
-    let error = stayed.await.unwrap_err();
-    assert!(matches!(error, Error::NotSent { .. }), "{error}");
-    assert!(matches!(
-        stream.send(task()).await,
-        Err(Error::NotSent { .. })
-    ));
-    assert!(stream.finish().await.unwrap_err().is_outcome_unknown());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_stream_that_cannot_connect_has_sent_nothing() {
-    let (fake, client, _streams) = Fake::start();
-    fake.state().refused_connections = usize::MAX;
-    let stream = client.enqueue_stream();
-    let error = stream.send(task()).await.unwrap().await.unwrap_err();
-    assert!(matches!(error, Error::Connect { .. }), "{error}");
-    assert!(stream.finish().await.unwrap_err().is_retryable());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_stream_that_ends_well_without_all_acknowledgements_is_no_success() {
-    let (_fake, client, mut streams) = Fake::start();
-    let stream = client.enqueue_stream();
-    let ticket = stream.send(task()).await.unwrap();
-    let mut opened = streams.recv().await.unwrap();
-    assert_eq!(opened.items().await.len(), 1);
-    drop(opened);
-    assert!(ticket.await.unwrap_err().is_outcome_unknown());
-    assert!(stream.finish().await.unwrap_err().is_outcome_unknown());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_stream_that_falls_silent_counts_as_cut_but_an_idle_one_does_not() {
-    let (_fake, client, mut streams) = Fake::start();
-    let stream = client.enqueue_stream();
-    clock::pause(600 * SECOND).await;
-    let ticket = stream.send(task()).await.unwrap();
-    let opened = streams.recv().await.unwrap();
-    let begin = start();
-    assert!(ticket.await.unwrap_err().is_outcome_unknown());
-    assert!(passed(begin) <= 2 * crate::limits::ACK_SILENCE_MAX);
-    drop(opened);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_dropped_stream_leaves_no_ticket_waiting() {
-    let (_fake, client, mut streams) = Fake::start();
-    let stream = client.enqueue_stream();
-    let ticket = stream.send(task()).await.unwrap();
-    let mut opened = streams.recv().await.unwrap();
-    assert_eq!(opened.items().await.len(), 1);
-    drop(stream);
-    assert!(ticket.await.unwrap_err().is_outcome_unknown());
 }

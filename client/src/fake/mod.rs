@@ -3,6 +3,8 @@
 //! Owns no scheduler logic. Everything runs on one thread under tokio's paused clock, so that waits
 //! pass at once and by the same amount every time.
 
+mod operators;
+
 use std::{
     collections::VecDeque,
     io,
@@ -14,7 +16,9 @@ use futures::stream::BoxStream;
 use hyper_util::rt::TokioIo;
 use redrive_proto::v1::{
     self,
-    dead_letter_service_server::{DeadLetterService, DeadLetterServiceServer},
+    dead_letter_service_server::DeadLetterServiceServer,
+    kind_service_server::KindServiceServer,
+    queue_service_server::QueueServiceServer,
     task_service_server::{TaskService, TaskServiceServer},
 };
 use tokio::{
@@ -49,11 +53,15 @@ pub(crate) struct Opened {
 impl Opened {
     /// The next message's items; none where the client has half-closed.
     pub(crate) async fn items(&mut self) -> Vec<v1::EnqueueItem> {
-        self.requests
-            .message()
-            .await
-            .unwrap()
-            .map_or_else(Vec::new, |request| request.items)
+        let message = self.requests.message().await.unwrap();
+        message.map_or_else(Vec::new, |request| request.items)
+    }
+
+    /// The next message's producer, and the sequences of its items.
+    pub(crate) async fn named(&mut self) -> (String, Vec<u64>) {
+        let message = self.requests.message().await.unwrap().unwrap();
+        let sequences = message.items.iter().map(|item| item.sequence);
+        (message.producer_id, sequences.collect())
     }
 
     pub(crate) async fn accept(&self, items: &[v1::EnqueueItem]) {
@@ -78,6 +86,14 @@ fn accepted(sequence: u64) -> v1::EnqueueAck {
     }
 }
 
+/// What a change said of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) request_id: String,
+    pub(crate) ttl_s: Option<i64>,
+    pub(crate) actor: Option<String>,
+}
+
 /// What the test sets and reads.
 #[derive(Default)]
 pub(crate) struct State {
@@ -89,6 +105,18 @@ pub(crate) struct State {
     pub(crate) enqueued: Vec<Vec<v1::TaskSpec>>,
     /// How many other calls arrived.
     pub(crate) calls: usize,
+    /// The request id and ttl of each change that arrived, and who said to make it.
+    pub(crate) changes: Vec<Change>,
+    /// What each call named its task by.
+    pub(crate) named: Vec<(String, Option<v1::TaskKey>)>,
+    /// The cancels that arrived.
+    pub(crate) cancels: Vec<v1::CancelTaskRequest>,
+    /// The updates that arrived.
+    pub(crate) updates: Vec<v1::UpdateTaskRequest>,
+    /// The settings of kinds that arrived.
+    pub(crate) kinds: Vec<v1::KindSettings>,
+    /// The changes of queues that arrived.
+    pub(crate) queues: Vec<v1::UpdateQueueRequest>,
     /// The time asked for by each wait.
     pub(crate) waits: Vec<Duration>,
     /// How many waits run out before the task ends.
@@ -117,6 +145,8 @@ impl Fake {
         let server = Server::builder()
             .add_service(TaskServiceServer::new(fake.clone()))
             .add_service(DeadLetterServiceServer::new(fake.clone()))
+            .add_service(KindServiceServer::new(fake.clone()))
+            .add_service(QueueServiceServer::new(fake.clone()))
             .serve_with_incoming(ReceiverStream::new(incoming));
         // Lives as long as the client, whose connector holds the other end of `incoming`.
         let mut serving = JoinSet::new();
@@ -189,6 +219,21 @@ impl Fake {
         }
     }
 
+    /// Notes what a change says of itself.
+    fn note<T>(&self, request: &Request<T>, id: &str, ttl: Option<prost_types::Duration>) {
+        let actor = request.metadata().get("redrive-actor");
+        self.state().changes.push(Change {
+            request_id: id.to_owned(),
+            ttl_s: ttl.map(|ttl| ttl.seconds),
+            actor: actor.map(|actor| actor.to_str().unwrap().to_owned()),
+        });
+    }
+
+    fn note_task(&self, task_id: &str, key: Option<&v1::TaskKey>) {
+        let named = (task_id.to_owned(), key.cloned());
+        self.state().named.push(named);
+    }
+
     async fn called(&self) -> Result<(), Status> {
         self.state().calls += 1;
         self.follow_script().await
@@ -211,17 +256,28 @@ impl TaskService for Fake {
     type EnqueueStreamStream = BoxStream<'static, Result<v1::EnqueueStreamResponse, Status>>;
     type CancelTasksStream = BoxStream<'static, Result<v1::CancelTasksResponse, Status>>;
 
+    /// All at once.
     async fn cancel_tasks(
         &self,
-        _: Request<v1::CancelTasksRequest>,
+        request: Request<v1::CancelTasksRequest>,
     ) -> Result<Response<Self::CancelTasksStream>, Status> {
-        untold()
+        self.called().await?;
+        let request = request.into_inner();
+        let answer = v1::CancelTasksResponse {
+            matched: request.expected_count.unwrap(),
+            cancelled: u64::from(request.mode() == v1::CancelMode::IfWaiting),
+            done: request.selection.unwrap().namespace == "acme",
+            ..Default::default()
+        };
+        Ok(Response::new(Box::pin(futures::stream::iter([Ok(answer)]))))
     }
 
     async fn enqueue_task(
         &self,
         request: Request<v1::EnqueueTaskRequest>,
     ) -> Result<Response<v1::EnqueueTaskResponse>, Status> {
+        let said = request.get_ref();
+        self.note(&request, &said.request_id, said.request_ttl);
         self.state()
             .enqueued
             .push(vec![request.into_inner().task.unwrap()]);
@@ -229,7 +285,7 @@ impl TaskService for Fake {
         let answer = v1::EnqueueTaskResponse {
             task_id: "id".into(),
             durability: "always".into(),
-            ..Default::default()
+            effect: v1::EnqueueEffect::Existing.into(),
         };
         Ok(Response::new(answer))
     }
@@ -239,6 +295,8 @@ impl TaskService for Fake {
         &self,
         request: Request<v1::EnqueueTasksRequest>,
     ) -> Result<Response<v1::EnqueueTasksResponse>, Status> {
+        let said = request.get_ref();
+        self.note(&request, &said.request_id, said.request_ttl);
         let tasks = request.into_inner().tasks;
         self.state().enqueued.push(tasks.clone());
         self.follow_script().await?;
@@ -254,7 +312,7 @@ impl TaskService for Fake {
                 } else {
                     v1::enqueue_result::Result::TaskId(task.kind)
                 }),
-                ..Default::default()
+                effect: v1::EnqueueEffect::Created.into(),
             })
             .collect();
         let durability = "always".to_owned();
@@ -284,7 +342,9 @@ impl TaskService for Fake {
         request: Request<v1::GetTaskRequest>,
     ) -> Result<Response<v1::GetTaskResponse>, Status> {
         self.called().await?;
-        let task = Some(task(request.into_inner().task_id));
+        let said = request.into_inner();
+        self.note_task(&said.task_id, said.task_key.as_ref());
+        let task = Some(task(said.task_id));
         Ok(Response::new(v1::GetTaskResponse { task }))
     }
 
@@ -312,6 +372,7 @@ impl TaskService for Fake {
         let request = request.into_inner();
         let asked = Duration::try_from(request.timeout.unwrap()).unwrap();
         self.state().waits.push(asked);
+        self.note_task(&request.task_id, request.task_key.as_ref());
         self.follow_script().await?;
         let ended = {
             let mut state = self.state();
@@ -328,95 +389,29 @@ impl TaskService for Fake {
 
     async fn cancel_task(
         &self,
-        _: Request<v1::CancelTaskRequest>,
+        request: Request<v1::CancelTaskRequest>,
     ) -> Result<Response<v1::CancelTaskResponse>, Status> {
+        let said = request.get_ref();
+        self.note(&request, &said.request_id, said.request_ttl);
+        self.note_task(&said.task_id, said.task_key.as_ref());
+        self.state().cancels.push(request.into_inner());
         self.called().await?;
         Ok(Response::new(v1::CancelTaskResponse {
             task: None,
-            ..Default::default()
+            disposition: v1::CancelDisposition::Cancelling.into(),
         }))
     }
 
     async fn update_task(
         &self,
-        _: Request<v1::UpdateTaskRequest>,
+        request: Request<v1::UpdateTaskRequest>,
     ) -> Result<Response<v1::UpdateTaskResponse>, Status> {
-        untold()
-    }
-}
-
-#[tonic::async_trait]
-impl DeadLetterService for Fake {
-    type RedriveDeadLettersStream =
-        BoxStream<'static, Result<v1::RedriveDeadLettersResponse, Status>>;
-    type DiscardDeadLettersStream =
-        BoxStream<'static, Result<v1::DiscardDeadLettersResponse, Status>>;
-
-    async fn list_dead_letters(
-        &self,
-        _: Request<v1::ListDeadLettersRequest>,
-    ) -> Result<Response<v1::ListDeadLettersResponse>, Status> {
-        untold()
-    }
-
-    async fn get_dead_letter(
-        &self,
-        _: Request<v1::GetDeadLetterRequest>,
-    ) -> Result<Response<v1::GetDeadLetterResponse>, Status> {
-        untold()
-    }
-
-    async fn redrive_task(
-        &self,
-        _: Request<v1::RedriveTaskRequest>,
-    ) -> Result<Response<v1::RedriveTaskResponse>, Status> {
-        untold()
-    }
-
-    async fn discard_task(
-        &self,
-        request: Request<v1::DiscardTaskRequest>,
-    ) -> Result<Response<v1::DiscardTaskResponse>, Status> {
+        let said = request.get_ref();
+        self.note(&request, &said.request_id, said.request_ttl);
+        self.note_task(&said.task_id, said.task_key.as_ref());
+        self.state().updates.push(request.into_inner());
         self.called().await?;
-        let task = Some(task(request.into_inner().task_id));
-        Ok(Response::new(v1::DiscardTaskResponse { task }))
-    }
-
-    /// A minute apart: half, then all; then the script's next answer.
-    async fn redrive_dead_letters(
-        &self,
-        request: Request<v1::RedriveDeadLettersRequest>,
-    ) -> Result<Response<Self::RedriveDeadLettersStream>, Status> {
-        if request.into_inner().selection.unwrap().namespace != "acme" {
-            return Err(Status::invalid_argument(
-                "the fake knows the namespace acme",
-            ));
-        }
-        let fake = self.clone();
-        let progress = futures::stream::unfold(1_u64, move |n| {
-            let fake = fake.clone();
-            async move {
-                let message = if n < 3 {
-                    clock::pause(Duration::from_secs(60)).await;
-                    let done = n == 2;
-                    Ok(v1::RedriveDeadLettersResponse {
-                        matched: 2,
-                        redriven: n,
-                        done,
-                    })
-                } else {
-                    Err(fake.follow_script().await.err()?)
-                };
-                Some((message, n + 1))
-            }
-        });
-        Ok(Response::new(Box::pin(progress)))
-    }
-
-    async fn discard_dead_letters(
-        &self,
-        _: Request<v1::DiscardDeadLettersRequest>,
-    ) -> Result<Response<Self::DiscardDeadLettersStream>, Status> {
-        untold()
+        let task = Some(task("changed"));
+        Ok(Response::new(v1::UpdateTaskResponse { task }))
     }
 }
