@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::command::{Bulk, BulkAct, Cursor};
+use crate::engine::command::{Bulk, BulkAct, Cancel, Cursor};
 use crate::engine::effect::Answer;
 use crate::engine::event::Event;
 use crate::engine::ids::{TaskId, Timestamp};
@@ -99,13 +99,7 @@ pub(super) fn bulk(step: &mut Step<'_>, bulk: &Bulk, by: &Arc<str>) -> Answer {
     let matched = ids.len() as u64;
     let changed = match &bulk.act {
         BulkAct::Count | BulkAct::CountLive => 0,
-        BulkAct::Cancel(how) => {
-            let mut ids = ids.iter();
-            let cancelled = ids
-                .by_ref()
-                .filter(|id| cancel::cancel(step, **id, how, by).is_ok());
-            cancelled.count() as u64
-        }
+        BulkAct::Cancel(how) => return cancel_some(step, &ids, (how, by), next),
         BulkAct::Redrive { delay_ms, step_us } => {
             let ids = ids.iter().filter(|id| can_run_again(step, **id));
             let ids: Vec<TaskId> = ids.copied().collect();
@@ -124,6 +118,36 @@ pub(super) fn bulk(step: &mut Step<'_>, bulk: &Bulk, by: &Arc<str>) -> Answer {
     };
     Answer::Bulk {
         matched,
+        changed,
+        next,
+    }
+}
+
+/// Cancels live tasks, at least one and no more than a turn should hold: what follows each is part
+/// of it.
+fn cancel_some(
+    step: &mut Step<'_>,
+    ids: &[TaskId],
+    (how, by): (&Cancel, &Arc<str>),
+    mut next: Option<Cursor>,
+) -> Answer {
+    let (mut matched, mut changed) = (0_usize, 0);
+    for id in ids {
+        if let Some(before) = matched.checked_sub(1)
+            && step.is_full()
+        {
+            let last = ids.get(before);
+            next = last.map(|id| Cursor::Task {
+                shard: id.shard(),
+                id: *id,
+            });
+            break;
+        }
+        matched += 1;
+        changed += u64::from(cancel::cancel(step, *id, how, by).is_ok());
+    }
+    Answer::Bulk {
+        matched: matched as u64,
         changed,
         next,
     }

@@ -245,6 +245,7 @@ impl Storm {
         }
         if let Event::RetryScheduled { run, .. } | Event::TaskDied { run, .. } = event
             && run.outcome == RunOutcome::TimedOut
+            && run.failure.is_some()
         {
             let ran_ms = run.ended_at.since_ms(run.leased_at);
             assert!(

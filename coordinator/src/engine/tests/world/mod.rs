@@ -17,6 +17,7 @@ use crate::engine::ledger::Ledger;
 use crate::engine::rejection::Rejection;
 use crate::engine::{Engine, EngineConfig, Turn, invariants};
 
+pub(super) mod follow;
 mod lifecycle;
 mod parts;
 mod replay;
@@ -49,6 +50,8 @@ pub(super) struct World {
     lose_transfers: bool,
     unchecked: bool,
     buffering: Vec<(LeaseToken, u64)>,
+    /// Where in the journal each turn ended.
+    ends: Vec<usize>,
     notices: Vec<Notice>,
 }
 
@@ -99,6 +102,7 @@ impl World {
             lose_transfers: false,
             unchecked: false,
             buffering: Vec::new(),
+            ends: Vec::new(),
             notices: Vec::new(),
         };
         let mut turn = Turn::default();
@@ -172,6 +176,7 @@ impl World {
             self.note_event(&recorded.event);
         }
         self.journal.extend(turn.events);
+        self.ends.push(self.journal.len());
         for effect in turn.effects {
             match effect {
                 Effect::Reply { request, reply } => {
