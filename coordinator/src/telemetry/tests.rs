@@ -79,7 +79,9 @@ fn every_metric_has_a_help_text_base_units_and_a_name_that_fits_its_type() {
     all.waited_ms = Some(10);
     all.delay_ms = Some(1500);
     telemetry.notice(&all);
-    telemetry.notice(&noticed(NoticeKind::Ended, None, Some("SUCCEEDED")));
+    let mut ended = noticed(NoticeKind::Ended, None, Some("SUCCEEDED"));
+    ended.outcome_label = Some("sent".into());
+    telemetry.notice(&ended);
     telemetry.notice(&noticed(NoticeKind::DeadLettered, None, Some("RULE")));
     telemetry.woken("command");
     telemetry.called("a.B/C".into(), "OK", Duration::from_millis(1));

@@ -400,7 +400,7 @@ fn nothing_follows_what_is_discarded() {
         let mut world = plain(shards);
         world.report("w1", ("t1", 1), fail());
         let id = world.id("t1");
-        world.call(Call::DiscardTask(id.into())).unwrap();
+        world.call(super::world::discard(id)).unwrap();
         ends(world, "DISCARDED", &[Failed, Exhausted]);
     }
 }

@@ -328,6 +328,7 @@ fn many_that_are_cancelled_are_followed_in_turns_of_a_bounded_size() {
     loop {
         let before = world.journal().len();
         let bulk = Bulk {
+            reason: "".into(),
             act: BulkAct::Cancel(Cancel {
                 mode: CancelMode::Force,
                 reason: "".into(),
