@@ -2,6 +2,9 @@
 //!
 //! Pure: protos in, text out.
 
+#[cfg(test)]
+mod tests;
+
 use redrive_proto::v1;
 
 use super::{delivery, timeouts};
@@ -233,6 +236,3 @@ pub(super) fn unique(spec: &v1::TaskSpec) -> String {
     }
     text
 }
-
-#[cfg(test)]
-mod tests;
