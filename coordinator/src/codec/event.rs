@@ -20,8 +20,8 @@ const TRANSFER_RECEIVED: u8 = 17;
 const SEGMENT_OPENED: u8 = 19;
 const TASK_IMAGE: u8 = 20;
 const TRANSFER_IMAGE: u8 = 22;
-const REMEMBERED: u8 = 32;
-const KIND_CONFIGURED: u8 = 35;
+const REMEMBERED: u8 = 31;
+const KIND_CONFIGURED: u8 = 34;
 
 // No kind has number 0: bytes that were never written are no record.
 variants!(Event {
@@ -37,7 +37,7 @@ variants!(Event {
     9 = TimeoutsChanged { id, timeouts },
     10 = RetryScheduled { id, run, budget, not_before, leaves },
     11 = TaskDied { id, run, budget, reason, at, leaves },
-    12 = TaskFinished { id, outcome, at; run, budget, result, label, leaves, expires_at },
+    12 = TaskFinished { id, outcome, at; run, budget, result, label, leaves, expires_at, act },
     14 = TasksForgotten { ids },
     15 = ExpiredThrough { last, at },
     TRANSFER_SENT = TransferSent { target, number, task },
@@ -56,10 +56,10 @@ variants!(Event {
     29 = TaskExpired { id, at, reason },
     30 = TaskRedriven { id, at, not_before; by, note },
     REMEMBERED = Remembered { key, memory },
-    33 = RememberedMore { key, tasks, expires_at },
-    34 = MemoriesForgotten { last, at },
+    32 = RememberedMore { key, tasks, expires_at },
+    33 = MemoriesForgotten { last, at },
     KIND_CONFIGURED = KindConfigured { kind },
-    36 = KindRemoved { name, at },
+    35 = KindRemoved { name, at },
 } once {
     3 = QueuePaused { queue, pause } with { by: Arc::default() },
     8 = CancelRequested { id } with { order: Box::default() },

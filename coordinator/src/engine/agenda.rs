@@ -250,12 +250,16 @@ impl QueueIndex {
         kinds: &[KindServed],
         aging: Option<&Aging<'_>>,
     ) -> Option<TaskId> {
+        let aging = aging.filter(|_| self.has_levels());
         let mut best: Option<(i64, u64, TaskId)> = None;
         let mut consider = |priority: Priority, lane: &Lane| {
             let Some((seq, id)) = lane.first() else {
                 return;
             };
-            let level = aging.map_or(priority.level(), |aging| aging.level(priority, *id));
+            let level = match aging {
+                Some(aging) => aging.level(priority, *id),
+                None => priority.level(),
+            };
             let candidate = (level, *seq, *id);
             if best.is_none_or(|best| candidate < best) {
                 best = Some(candidate);
@@ -279,6 +283,13 @@ impl QueueIndex {
             }
         }
         best.map(|(_, _, id)| id)
+    }
+
+    /// Whether ready tasks are of more than one priority.
+    fn has_levels(&self) -> bool {
+        let first = self.lanes.first_key_value();
+        let last = self.lanes.last_key_value();
+        first.map(|(lane, _)| lane.0) != last.map(|(lane, _)| lane.0)
     }
 
     /// Whether a pending task of this kind is there, or room for one more kind.

@@ -64,6 +64,9 @@ pub struct EngineConfig {
     pub finished_retention_ms: u64,
     /// How many finished tasks are kept for each queue.
     pub finished_per_queue_max: usize,
+    /// How long a ready task waits until it counts as one level more urgent, where its queue does
+    /// not say; 0 for ever.
+    pub aging_ms: u64,
 }
 
 impl EngineConfig {

@@ -117,6 +117,7 @@ mod tests {
             ToWorker::Welcome(_)
             | ToWorker::Delivery(_)
             | ToWorker::Acks(_)
+            | ToWorker::Beats(_)
             | ToWorker::Cancel { .. }
             | ToWorker::Timeouts { .. }
             | ToWorker::Drain { .. }

@@ -252,5 +252,6 @@ fn engine_config(config: &Config, seed: u64) -> Result<EngineConfig, StartError>
         memory_bytes_max: config.memory_limit_bytes,
         finished_retention_ms: limits::FINISHED_RETENTION_MS,
         finished_per_queue_max: limits::FINISHED_PER_QUEUE_MAX,
+        aging_ms: limits::AGING_MS_DEFAULT,
     })
 }

@@ -26,6 +26,7 @@ fn view(namespace: &str, queue: &str, ready: u64) -> QueueView {
             ..Counts::default()
         },
         oldest_ready_ms: 2500 * ready.min(1),
+        unserved: Vec::new(),
     }
 }
 

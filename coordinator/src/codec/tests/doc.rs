@@ -1,13 +1,18 @@
 //! `docs/journal-records.md` shows the format that the code has: numbers, names, order of fields.
 
 use crate::codec::shape::Layout;
+use crate::engine::edit::Edit;
 use crate::engine::event::{Event, Leaves, ShardImage};
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::ledger::history::{Delay, RunOutcome, RunRecord};
+use crate::engine::ledger::kind::{Kind, KindSettings};
+use crate::engine::ledger::memory::{Memory, MemoryKey};
+use crate::engine::ledger::more::{Act, ActKind, CancelOrder, Cause, Life, More, Scope, Unique};
 use crate::engine::ledger::queue::{Pause, Queue, QueueSettings, Totals};
 use crate::engine::ledger::task::{
     Finished, Holder, Lease, Outcome, Own, Payload, Priority, Side, State, Task, Timeouts,
 };
+use crate::engine::ledger::terms::{DeliveryMode, FollowUps, Source, Template, Terms, Transition};
 use crate::engine::retry::policy::{
     Backoff, ExhaustAction, Jitter, Match, RetryAfterMode, Rule, RuleAction, Shape, WorkerDelayMode,
 };
@@ -108,6 +113,20 @@ fn shapes() -> Vec<String> {
         shape::<Backoff>(),
         shape::<Rule>(),
         shape::<Match>(),
+        shape::<Terms>(),
+        shape::<FollowUps>(),
+        shape::<Template>(),
+        shape::<More>(),
+        shape::<Unique>(),
+        shape::<Scope>(),
+        shape::<Life>(),
+        shape::<Cause>(),
+        shape::<Act>(),
+        shape::<CancelOrder>(),
+        shape::<Edit>(),
+        shape::<Memory>(),
+        shape::<Kind>(),
+        shape::<KindSettings>(),
     ];
     shapes.concat()
 }
@@ -116,6 +135,7 @@ fn enums() -> Vec<String> {
     let enums = [
         variants::<State>(),
         variants::<Holder>(),
+        variants::<MemoryKey>(),
         variants::<PolicyRef>(),
         variants::<Shape>(),
         variants::<Jitter>(),
@@ -125,6 +145,10 @@ fn enums() -> Vec<String> {
         numbers::<FailureClass>(),
         numbers::<Budget>(),
         numbers::<DeadReason>(),
+        numbers::<DeliveryMode>(),
+        numbers::<Transition>(),
+        numbers::<Source>(),
+        numbers::<ActKind>(),
         numbers::<RuleAction>(),
         numbers::<ExhaustAction>(),
         numbers::<RetryAfterMode>(),

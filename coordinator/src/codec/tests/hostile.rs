@@ -14,6 +14,7 @@ use crate::codec::{DecodeError, Decoder, Problem, entity_of, place_of};
 use crate::engine::event::Recorded;
 use crate::engine::ids::ShardId;
 use crate::engine::ledger::history::{RunOutcome, RunRecord};
+use crate::engine::ledger::terms::Source;
 use crate::engine::retry::Policy;
 use crate::engine::retry::policy::{Match, Rule, RuleAction};
 
@@ -22,7 +23,11 @@ fn read(decoder: &mut Decoder, bytes: &[u8]) -> Result<Recorded, DecodeError> {
     let peeked = (entity_of(bytes), place_of(bytes));
     let decoded = decoder.decode(bytes);
     if let Ok(record) = &decoded {
-        assert_eq!(encoded(record), bytes, "one form: {record:?}");
+        let written = encoded(record);
+        let otherwise = written.first() != bytes.first();
+        // Some numbers are read for ever, and another one is written.
+        let once = otherwise && [3, 8, 13].contains(&bytes[0]);
+        assert!(once || written == bytes, "one form: {record:?}");
         assert!(peeked.0.is_ok() && peeked.1.is_ok());
     }
     decoded
@@ -118,10 +123,10 @@ fn errors_say_what_and_where() {
         refused(&nobody),
         "CancelRequested.id, at byte 3 of the record, is not a UUID of version 7"
     );
-    let strange = [&[9, 0, 1][..], &id(1).to_bytes(), &[4]].concat();
+    let strange = [&[9, 0, 1][..], &id(1).to_bytes(), &[8]].concat();
     assert_eq!(
         refused(&strange),
-        "the bit set of Timeouts, at byte 19 of the record, has the unknown number 4"
+        "the bit set of Timeouts, at byte 19 of the record, has the unknown number 8"
     );
 }
 
@@ -165,6 +170,8 @@ fn items_of_lists_take_what_their_length_is_checked_by() {
         failure: None,
         rule: None,
         policy: None,
+        policy_source: Source::Server,
+        policy_revision: 0,
         delay: None,
         note: None,
     });

@@ -6,6 +6,7 @@
 mod doc;
 mod golden;
 mod hostile;
+mod lifecycle;
 mod round;
 mod samples;
 mod sharing;

@@ -3,6 +3,7 @@
 //! Owns the list, from which the golden bytes were made: what is in it never changes. A new kind of
 //! event does not compile until it is in [`kind_of`], and fails the tests until it has a sample.
 
+use super::lifecycle;
 use super::values::{
     bare_run, full_run, full_task, id, leaves, pause, payload, plain_task, queue, settings,
     timeouts,
@@ -12,6 +13,7 @@ use crate::engine::event::{Event, Recorded, ShardImage};
 use crate::engine::ids::{Fence, SessionId, ShardId, Timestamp};
 use crate::engine::ledger::queue::{Queue, QueueSettings, Totals};
 use crate::engine::ledger::task::{Finished, Holder, Lease, Outcome, State, Task, Timeouts};
+use crate::engine::ledger::terms::DeliveryMode;
 use crate::engine::retry::{Budget, DeadReason};
 
 pub(super) const AT: Timestamp = Timestamp(1_800_000_000_000);
@@ -33,6 +35,15 @@ pub(super) const fn kind_of(event: &Event) -> &'static str {
         Event::TaskFinished { .. } => "TaskFinished",
         Event::TaskRedriven { .. } => "TaskRedriven",
         Event::TasksForgotten { .. } => "TasksForgotten",
+        Event::LeaseExtended { .. } => "LeaseExtended",
+        Event::CheckpointSaved { .. } => "CheckpointSaved",
+        Event::TaskEdited { .. } => "TaskEdited",
+        Event::TaskExpired { .. } => "TaskExpired",
+        Event::Remembered { .. } => "Remembered",
+        Event::RememberedMore { .. } => "RememberedMore",
+        Event::MemoriesForgotten { .. } => "MemoriesForgotten",
+        Event::KindConfigured { .. } => "KindConfigured",
+        Event::KindRemoved { .. } => "KindRemoved",
         Event::ExpiredThrough { .. } => "ExpiredThrough",
         Event::TransferSent { .. } => "TransferSent",
         Event::TransferReceived { .. } => "TransferReceived",
@@ -45,19 +56,42 @@ pub(super) const fn kind_of(event: &Event) -> &'static str {
     }
 }
 
-/// All samples, in the order of the kinds' numbers; each kind has at least one.
+/// All samples; each kind has at least one.
 pub(super) fn all() -> Vec<Recorded> {
-    let groups = [shard_events(), task_events(), transfer_events(), images()];
-    let mut samples: Vec<Event> = groups.into_iter().flatten().collect();
-    let number = |event: &Event| {
-        let mut rows = Event::ROWS.iter();
-        rows.find(|row| row.1 == kind_of(event)).unwrap().0
-    };
-    samples.sort_by_key(number);
-    let numbers: Vec<u8> = samples.iter().map(number).collect();
-    for (number, name, _) in Event::ROWS {
+    let samples = [first(), second()].concat();
+    let numbers: Vec<u8> = samples.iter().map(|it| number(&it.event)).collect();
+    for (number, name, _) in Event::ROWS.iter().filter(|row| !row.1.ends_with(" (once)")) {
         assert!(numbers.contains(number), "{name} has no sample");
     }
+    samples
+}
+
+/// The number that a kind is written with.
+pub(super) fn number(event: &Event) -> u8 {
+    let mut rows = Event::ROWS.iter();
+    rows.find(|row| row.1 == kind_of(event)).unwrap().0
+}
+
+/// The samples of the first format, in the order of the numbers that they had in it.
+pub(super) fn first() -> Vec<Recorded> {
+    let groups = [shard_events(), task_events(), transfer_events(), images()];
+    let mut samples: Vec<Event> = groups.into_iter().flatten().collect();
+    samples.sort_by_key(|event| {
+        let once = format!("{} (once)", kind_of(event));
+        let row = Event::ROWS.iter().find(|row| row.1 == once);
+        row.map_or_else(|| number(event), |row| row.0)
+    });
+    records(samples)
+}
+
+/// The samples of what came with Lifecycle, in the order of their numbers.
+pub(super) fn second() -> Vec<Recorded> {
+    let mut samples = lifecycle::events();
+    samples.sort_by_key(number);
+    records(samples)
+}
+
+fn records(samples: Vec<Event>) -> Vec<Recorded> {
     let record = |(index, event)| Recorded {
         shard: ShardId([0, 3, 4095][index % 3]),
         seq: [1, 127, 128, 40_000_000, u64::MAX][index % 5],
@@ -85,6 +119,7 @@ fn shard_events() -> Vec<Event> {
         Event::QueuePaused {
             queue: queue(),
             pause: pause(),
+            by: "".into(),
         },
         Event::QueueResumed { queue: queue() },
         Event::TasksForgotten {
@@ -120,6 +155,7 @@ fn task_events() -> Vec<Event> {
         at: AT.plus_ms(3),
         timeouts,
         started,
+        delivery: DeliveryMode::AtLeastOnce,
     };
     let mut events = vec![
         Event::TaskEnqueued {
@@ -134,7 +170,10 @@ fn task_events() -> Vec<Event> {
             id: id(7),
             at: AT.plus_ms(4),
         },
-        Event::CancelRequested { id: id(7) },
+        Event::CancelRequested {
+            id: id(7),
+            order: Box::default(),
+        },
         Event::TimeoutsChanged {
             id: id(7),
             timeouts: timeouts(),
@@ -147,6 +186,8 @@ fn task_events() -> Vec<Event> {
             id: id(7),
             at: AT.plus_ms(400_000),
             not_before: Timestamp(0),
+            by: "".into(),
+            note: "".into(),
         },
     ];
     for (run, leaves) in [(full_run(1), leaves()), (bare_run(1), Box::default())] {
@@ -175,6 +216,8 @@ fn task_events() -> Vec<Event> {
             result: full.then(|| payload("done")),
             label: full.then(|| "sent".into()),
             leaves,
+            expires_at: None,
+            act: None,
         });
     }
     events
@@ -214,6 +257,7 @@ fn images() -> Vec<Event> {
         at: AT.plus_ms(99),
         result: full.then(|| payload("done")),
         label: full.then(|| "sent".into()),
+        expires_at: None,
     };
     let dead = State::Dead {
         reason: DeadReason::Rule,
@@ -228,6 +272,8 @@ fn images() -> Vec<Event> {
         timeouts: Timeouts::default(),
         started_at: None,
         cancel_requested: false,
+        cancel: None,
+        delivery: DeliveryMode::AtLeastOnce,
     }));
     let states = [
         State::Finished(Box::new(finished(true))),

@@ -13,6 +13,7 @@ use crate::engine::ledger::queue::{Pause, QueueSettings};
 use crate::engine::ledger::task::{
     Holder, Lease, Own, Payload, Priority, Side, State, Task, Timeouts,
 };
+use crate::engine::ledger::terms::{DeliveryMode, Source};
 use crate::engine::retry::policy::{
     Backoff, ExhaustAction, Jitter, Match, RetryAfterMode, Rule, RuleAction, Shape, WorkerDelayMode,
 };
@@ -32,6 +33,7 @@ pub(super) fn plain_task() -> Task {
         id: id(7),
         queue: queue(),
         kind: "mail.send".into(),
+        version: 0,
         payload: Payload::default(),
         priority: Priority::Normal,
         enqueue_seq: 40_000_000,
@@ -67,6 +69,8 @@ pub(super) fn full_task() -> Task {
             timeouts: timeouts(),
             started_at: Some(AT.plus_ms(70_003)),
             cancel_requested: true,
+            cancel: None,
+            delivery: DeliveryMode::AtLeastOnce,
         })),
         fence: Fence::new(1_800_000_000, 19),
         runs: 19,
@@ -80,6 +84,7 @@ pub(super) fn full_task() -> Task {
             max_attempts: Some(0),
             timeouts: Some(timeouts()),
             policy: Some(PolicyRef::Inline(policy().into())),
+            ..Own::default()
         })),
         side: Some(Box::new(side())),
         recorded_at: 17,
@@ -98,6 +103,7 @@ pub(super) const fn timeouts() -> Timeouts {
     Timeouts {
         soft_ms: Some(30_000),
         hard_ms: Some(60_000),
+        extend_max_ms: None,
     }
 }
 
@@ -117,6 +123,7 @@ pub(super) fn side() -> Side {
         origin: Some(id(3)),
         hops: 2,
         previous_delay_ms: Some(1234),
+        more: None,
     }
 }
 
@@ -145,6 +152,8 @@ pub(super) fn bare_run(run: u32) -> RunRecord {
         failure: None,
         rule: None,
         policy: None,
+        policy_source: Source::Server,
+        policy_revision: 0,
         delay: None,
         note: None,
     }
@@ -254,6 +263,7 @@ pub(super) fn settings() -> QueueSettings {
         policy: Some(PolicyRef::Named(policy().into())),
         timeouts: Some(timeouts()),
         dead_letter_queue: Some(QueueName::new("ops", "dead").unwrap()),
+        ..QueueSettings::default()
     }
 }
 

@@ -7,7 +7,7 @@
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
-use crate::engine::command::WorkerInfo;
+use crate::engine::command::{Call, WorkerInfo};
 use crate::engine::effect::Answer;
 use crate::engine::event::Event;
 use crate::engine::ids::ShardId;
@@ -19,12 +19,28 @@ use crate::engine::step::Step;
 /// The shard whose copy is shown.
 const FIRST: ShardId = ShardId(0);
 
+/// A call about kinds.
+pub(super) fn call(step: &mut Step<'_>, call: Call) -> Result<Answer, Rejection> {
+    if let Call::SetKind { name, settings } = call {
+        set(step, &name, *settings)
+    } else if let Call::GetKind(name) = call {
+        get(step, &name)
+    } else if let Call::DeleteKind(name) = call {
+        delete(step, &name)
+    } else if let Call::ListKinds {
+        namespace,
+        after,
+        count_max,
+    } = call
+    {
+        Ok(list(step, &namespace, after.as_ref(), count_max))
+    } else {
+        unreachable!("only calls about kinds come here")
+    }
+}
+
 /// An operator says what holds for a kind, in place of all that was said before.
-pub(super) fn set(
-    step: &mut Step<'_>,
-    name: &KindName,
-    settings: KindSettings,
-) -> Result<Answer, Rejection> {
+fn set(step: &mut Step<'_>, name: &KindName, settings: KindSettings) -> Result<Answer, Rejection> {
     configure(step, name, settings, None)?;
     get(step, name)
 }
@@ -37,12 +53,7 @@ pub(super) fn get(step: &Step<'_>, name: &KindName) -> Result<Answer, Rejection>
 }
 
 /// Kinds of a namespace in the order of their names.
-pub(super) fn list(
-    step: &Step<'_>,
-    namespace: &str,
-    after: Option<&KindName>,
-    count_max: usize,
-) -> Answer {
+fn list(step: &Step<'_>, namespace: &str, after: Option<&KindName>, count_max: usize) -> Answer {
     let count_max = count_max.min(limits::PAGE_SIZE_MAX);
     let from = match after {
         Some(after) => Excluded(after.clone()),
@@ -57,7 +68,7 @@ pub(super) fn list(
 }
 
 /// What was said of a kind holds no more; its workers may propose anew.
-pub(super) fn delete(step: &mut Step<'_>, name: &KindName) -> Result<Answer, Rejection> {
+fn delete(step: &mut Step<'_>, name: &KindName) -> Result<Answer, Rejection> {
     get(step, name)?;
     let at = step.now();
     for shard in step.shard_ids() {

@@ -131,15 +131,10 @@ fn call_now(
         } => on(step, &task, |step, id| {
             dead::redrive(step, id, delay_ms, (by, &reason))
         }),
-        Call::DiscardTask(task) => on(step, &task, dead::discard),
-        Call::SetKind { name, settings } => kind::set(step, &name, *settings),
-        Call::GetKind(name) => kind::get(step, &name),
-        Call::ListKinds {
-            namespace,
-            after,
-            count_max,
-        } => Ok(kind::list(step, &namespace, after.as_ref(), count_max)),
-        Call::DeleteKind(name) => kind::delete(step, &name),
+        Call::DiscardTask(task) => on(step, &task, |step, id| dead::discard(step, id, by)),
+        Call::SetKind { .. } | Call::GetKind(_) | Call::ListKinds { .. } | Call::DeleteKind(_) => {
+            kind::call(step, call)
+        }
         Call::Bulk(bulk) => Ok(dead::bulk(step, &bulk, by)),
         Call::ServerFacts => Ok(query::server_facts(step)),
     };
@@ -178,7 +173,10 @@ fn from_worker(step: &mut Step<'_>, link: LinkId, message: FromWorker) {
 fn kept_of(step: &Step<'_>, shard: ShardId, queue: &QueueName) -> usize {
     let settings = step.ledger(shard).queue(queue).map(|queue| &queue.settings);
     let said = settings.and_then(|settings| settings.finished_max);
-    said.map_or(step.config().finished_per_queue_max, |max| max as usize)
+    match said {
+        Some(max) => max as usize,
+        None => step.config().finished_per_queue_max,
+    }
 }
 
 /// Queues that gained a finished task forget the oldest beyond their history, some at a time.

@@ -146,7 +146,7 @@ pub(super) fn delivery(step: &Step<'_>, task: &Task) -> (DeliveryMode, Source) {
 /// How long a task is kept when it has finished. Milliseconds.
 pub(super) fn result_ttl_ms(step: &Step<'_>, task: &Task) -> (u64, Source) {
     let said = levels(step, task).term(|terms| terms.result_ttl_ms);
-    said.unwrap_or((step.config().finished_retention_ms, Source::Server))
+    said.unwrap_or_else(|| (step.config().finished_retention_ms, Source::Server))
 }
 
 /// The task that follows this end.
@@ -186,6 +186,9 @@ pub(super) fn life(levels: &Levels<'_>, from: Timestamp) -> Option<Life> {
     (life.ttl_ms.is_some() || life.deadline_ms.is_some()).then_some(life)
 }
 
+/// A duration of the terms. Milliseconds.
+type GetMs = fn(&Terms) -> Option<u64>;
+
 /// A task as users see it now.
 pub(super) fn view(step: &Step<'_>, task: &Task) -> TaskView {
     let (policy, source, revision) = policy_said(step, task);
@@ -194,7 +197,11 @@ pub(super) fn view(step: &Step<'_>, task: &Task) -> TaskView {
         attempts_max: attempts_max(step, task, &policy),
         crashes_max: policy.max_crashes,
         deferrals_max: policy.max_deferrals,
-        timeouts: timeouts(step, task, &policy),
+        timeouts: match task.lease() {
+            // As they hold for the present run, which may have asked for more.
+            Some(lease) => lease.timeouts,
+            None => timeouts(step, task, &policy),
+        },
         policy: policy.name.clone(),
         effective: Box::new(effective(step, task, source, revision)),
         progress: step.progress(task.id).cloned(),
@@ -208,16 +215,16 @@ fn effective(step: &Step<'_>, task: &Task, policy: Source, policy_revision: u64)
     let life = task.life();
     // Both were resolved when the task was accepted: what it did not say itself was its kind's or
     // queue's then.
-    let source = |own: Option<u64>, get: fn(&Terms) -> Option<u64>| match own {
+    let source = |own: Option<u64>, get: GetMs| match own {
         Some(_) => Source::Task,
         None => levels.term(get).map_or(Source::Queue, |(_, source)| source),
     };
-    let of_own = |get: fn(&Terms) -> Option<u64>| task.terms().and_then(get);
+    let of_own = |get: GetMs| task.terms().and_then(get);
     let (start_by, end_by) = (
         life.and_then(|l| l.start_by()),
         life.and_then(|l| l.end_by()),
     );
-    let (ttl, deadline): (fn(&Terms) -> _, fn(&Terms) -> _) = (|t| t.ttl_ms, |t| t.deadline_ms);
+    let (ttl, deadline): (GetMs, GetMs) = (|terms| terms.ttl_ms, |terms| terms.deadline_ms);
     let transitions = [
         Transition::Success,
         Transition::Failure,

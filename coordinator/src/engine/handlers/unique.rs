@@ -85,7 +85,9 @@ pub(super) fn conflict(
     let keys = new.keys.as_deref().expect("a conflict is about a key");
     let wanted = keys.unique.clone().expect("a conflict is about a key");
     let (how, edit) = match wanted.on_conflict {
-        OnConflict::ReturnExisting => return keep_key(step, holder, queue, &new, existing(holder)),
+        OnConflict::ReturnExisting => {
+            return Ok(keep_key(step, holder, queue, &new, existing(holder)));
+        }
         OnConflict::Reject => {
             let wanted = "wait until it has left the states of its scope, or use on_conflict";
             return Err(held(step, holder, wanted));
@@ -102,7 +104,7 @@ pub(super) fn conflict(
     };
     edit::record(step, holder, edit);
     let accepted = Accepted { id: holder, how };
-    keep_key(step, holder, queue, &new, accepted)
+    Ok(keep_key(step, holder, queue, &new, accepted))
 }
 
 /// The newcomer's idempotency key, if it has one, means the holder from now on.
@@ -112,13 +114,13 @@ fn keep_key(
     queue: &QueueName,
     new: &NewTask,
     accepted: Accepted,
-) -> Result<Accepted, Rejection> {
+) -> Accepted {
     let keys = new.keys.as_deref().expect("a conflict is about a key");
     if let Some(key) = &keys.key {
         let key = (key.clone(), keys.window_ms, keys.digest);
         remember_key(step, holder, queue, key);
     }
-    Ok(accepted)
+    accepted
 }
 
 fn waiting<'s>(step: &'s Step<'_>, holder: TaskId) -> Result<&'s Task, Rejection> {

@@ -15,6 +15,7 @@ pub mod queue;
 mod replay;
 pub mod task;
 pub mod terms;
+mod transfers;
 mod transition;
 mod weight;
 
@@ -206,28 +207,9 @@ impl Ledger {
                 assert!(*epoch > self.epoch, "epochs only grow");
                 self.epoch = *epoch;
             }
-            Event::QueueConfigured {
-                queue,
-                settings,
-                revision,
-            } => {
-                let entry = self
-                    .queues
-                    .entry(queue.clone())
-                    .or_insert_with(|| Queue::new(queue.clone(), seq));
-                entry.settings = settings.clone();
-                entry.revision = *revision;
-            }
-            Event::QueuePaused { queue, pause, by } => {
-                let queue = self.queue_mut(queue);
-                queue.paused = Some(pause.clone());
-                queue.paused_by = by.clone();
-            }
-            Event::QueueResumed { queue } => {
-                let queue = self.queue_mut(queue);
-                queue.paused = None;
-                queue.paused_by = "".into();
-            }
+            Event::QueueConfigured { .. }
+            | Event::QueuePaused { .. }
+            | Event::QueueResumed { .. } => self.queue_event(seq, event),
             Event::Remembered { key, memory } => self.remembered(key, memory),
             Event::RememberedMore {
                 key,
@@ -246,26 +228,14 @@ impl Ledger {
                 target,
                 number,
                 task,
-            } => {
-                let task = self.keep(task, seq);
-                let outgoing = self.outgoing.entry(*target).or_default();
-                assert_eq!(*number, outgoing.sent_through + 1, "transfers are dense");
-                outgoing.sent_through = *number;
-                outgoing.unconfirmed.insert(*number, task);
-            }
+            } => self.transfer_sent(*target, *number, task),
             Event::TransferReceived {
                 origin,
                 number,
                 task,
-            } => {
-                let through = self.received_through.entry(*origin).or_default();
-                assert_eq!(*number, *through + 1, "transfers arrive in order");
-                *through = *number;
-                self.accept(task);
-            }
+            } => self.transfer_received(*origin, *number, task),
             Event::TransferConfirmed { target, through } => {
-                let outgoing = self.outgoing.entry(*target).or_default();
-                outgoing.unconfirmed = outgoing.unconfirmed.split_off(&(through + 1));
+                self.transfer_confirmed(*target, *through);
             }
             Event::LeaseGranted { id, .. }
             | Event::LeaseStarted { id, .. }
@@ -364,12 +334,6 @@ impl Ledger {
         {
             self.forget(id);
         }
-    }
-
-    fn queue_mut(&mut self, name: &QueueName) -> &mut Queue {
-        self.queues
-            .get_mut(name)
-            .expect("an event speaks of a queue that exists")
     }
 
     /// The places of the finished tasks up to this one, in their order: what

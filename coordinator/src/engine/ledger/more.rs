@@ -38,6 +38,7 @@ pub struct Unique {
 }
 
 /// States of a task, as a set.
+#[expect(clippy::struct_excessive_bools, reason = "a set of four states")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scope {
     /// While it waits, for an instant or for a worker.
@@ -111,8 +112,10 @@ pub enum ActKind {
     Replaced,
     /// Its start was moved by a later enqueue with its unique key.
     Rescheduled,
-    /// Asked to stop.
+    /// Cancelled, or asked to stop.
     CancelRequested,
+    /// Deleted as a dead letter.
+    Discarded,
 }
 
 impl ActKind {
@@ -125,6 +128,7 @@ impl ActKind {
             Self::Replaced => "REPLACED",
             Self::Rescheduled => "RESCHEDULED",
             Self::CancelRequested => "CANCEL_REQUESTED",
+            Self::Discarded => "DISCARDED",
         }
     }
 }

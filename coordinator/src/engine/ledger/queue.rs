@@ -42,7 +42,7 @@ pub struct QueueSettings {
     /// How long its tasks may wait, live and be kept, and what follows their end.
     pub terms: Option<Box<Terms>>,
     /// How long a ready task waits until it counts as one level more urgent; 0 for ever, `None` means
-    /// `limits::AGING_MS_DEFAULT`. Milliseconds.
+    /// the server's number. Milliseconds.
     pub aging_ms: Option<u64>,
     /// How many finished tasks it keeps; `None` means the server's number.
     pub finished_max: Option<u32>,

@@ -331,6 +331,12 @@ impl<'a> Step<'a> {
         self.core.blocked_queues.insert(queue);
     }
 
+    /// Time has passed: another task may go first now, which fits those who had no room.
+    pub(super) fn retry_blocked(&mut self) {
+        let blocked = std::mem::take(&mut self.core.blocked_queues);
+        self.core.dirty_queues.extend(blocked);
+    }
+
     /// A task of the queue is not ready any more.
     pub(super) fn unblock_queue(&mut self, queue: &QueueName) {
         if self.core.blocked_queues.remove(queue) {

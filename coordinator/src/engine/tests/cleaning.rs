@@ -6,7 +6,7 @@
 //! that a cleaner could make, a replay of what remains equals what is there.
 
 use super::storm::Storm;
-use super::world::World;
+use super::world::{World, cancel, enqueue_call};
 use crate::codec::{self, Encoder};
 use crate::engine::command::{Call, Command, Entity, Refresh, RefreshWhich};
 use crate::engine::effect::Answer;
@@ -44,7 +44,7 @@ impl Storm {
         let entities: Vec<(ShardId, Entity)> = records.filter_map(entity_of).collect();
         for (shard, seq) in &openers {
             let mine = entities.iter().filter(|(of, _)| of == shard);
-            let mine: Vec<Entity> = mine.map(|(_, entity)| *entity).collect();
+            let mine: Vec<Entity> = mine.map(|(_, entity)| entity.clone()).collect();
             for chunk in mine.chunks(3) {
                 self.refresh(*shard, *seq, RefreshWhich::Entities(chunk.to_vec()));
                 self.any();
@@ -146,7 +146,7 @@ fn what_speaks_of_an_unknown_task_is_refused_in_a_log_that_is_whole() {
 
 fn try_enqueue(world: &mut World) -> Result<(), Rejection> {
     let task = super::world::new_task("mail");
-    world.call(Call::Enqueue(vec![task])).map(drop)
+    world.call(enqueue_call(vec![task])).map(drop)
 }
 
 #[test]
@@ -159,8 +159,8 @@ fn a_full_disk_refuses_what_grows_and_takes_what_shrinks() {
     assert_eq!(try_enqueue(&mut world), Err(Rejection::DiskFull));
     world.report("w1", ("t1", 1), super::world::complete());
     assert_eq!(world.state("t1"), "SUCCEEDED");
-    let (id, reason) = (world.id("t2"), "".into());
-    world.call(Call::CancelTask { id, reason }).unwrap();
+    let id = world.id("t2");
+    world.call(cancel(id, "not needed")).unwrap();
     world.give(Command::DiskFull(false));
     assert!(try_enqueue(&mut world).is_ok());
 }

@@ -1,6 +1,6 @@
 //! Scripts of dead letters.
 
-use super::world::{World, complete, fail, fail_with, plain_policy};
+use super::world::{World, complete, fail, fail_with, plain_policy, redrive};
 use crate::engine::command::{Bulk, BulkAct, Call, Cursor, ListTasks, Selection};
 use crate::engine::effect::Answer;
 use crate::engine::failure::{Failure, FailureClass};
@@ -45,11 +45,11 @@ fn bulk(
     count_max: usize,
     after: Option<Cursor>,
 ) -> (u64, u64, Option<Cursor>) {
-    let died_before = world.now;
+    let before = world.now;
     let bulk = Bulk {
         act,
         selection: selection(filter),
-        died_before,
+        before,
         after,
         count_max,
     };
@@ -75,7 +75,7 @@ fn a_redriven_task_has_a_fresh_budget_and_keeps_its_history() {
     assert_eq!(world.state("t1"), "DEAD");
     world.quiet();
     let id = world.id("t1");
-    world.call(Call::RedriveTask { id, delay_ms: 0 }).unwrap();
+    world.call(redrive(id, 0)).unwrap();
     world.expect(&["t1: redriven", "w1 gets t1#4"]);
     let delivery = &world.deliveries[&("t1".to_owned(), 4)];
     assert_eq!((delivery.attempt, delivery.attempts_max), (1, 3));
@@ -93,9 +93,7 @@ fn a_redriven_task_has_a_fresh_budget_and_keeps_its_history() {
 fn a_redrive_can_wait() {
     let mut world = graveyard(1);
     let id = world.id("t0");
-    world
-        .call(Call::RedriveTask { id, delay_ms: 5000 })
-        .unwrap();
+    world.call(redrive(id, 5000)).unwrap();
     world.expect(&["t0: redriven"]);
     world.wait_ms(4999);
     assert_eq!(world.state("t0"), "RETRYING");
@@ -108,9 +106,7 @@ fn only_the_dead_are_redriven() {
     let mut world = World::new();
     world.enqueue("t1", "mail");
     let id = world.id("t1");
-    let refused = world
-        .call(Call::RedriveTask { id, delay_ms: 0 })
-        .unwrap_err();
+    let refused = world.call(redrive(id, 0)).unwrap_err();
     assert!(matches!(
         refused,
         Rejection::WrongState { state: "READY", .. }
@@ -155,7 +151,7 @@ fn many_are_redriven_in_bounded_steps_and_only_those_selected() {
         delay_ms: 100_000,
         step_us: 500_000,
     };
-    let (matched, changed, next) = bulk(&mut world, redrive, network(), 3, None);
+    let (matched, changed, next) = bulk(&mut world, redrive.clone(), network(), 3, None);
     assert_eq!((matched, changed), (3, 3));
     let rest = bulk(&mut world, redrive, network(), 3, next);
     assert_eq!((rest.0, rest.1, rest.2), (2, 2, None));
@@ -175,16 +171,16 @@ fn many_are_redriven_in_bounded_steps_and_only_those_selected() {
 #[test]
 fn what_dies_again_while_many_are_redriven_is_left_alone() {
     let mut world = graveyard(2);
-    let died_before = Timestamp(world.now.0);
+    let before = Timestamp(world.now.0);
     let act = BulkAct::Redrive {
         delay_ms: 0,
         step_us: 0,
     };
     let again = |world: &mut World| {
         let bulk = Bulk {
-            act,
+            act: act.clone(),
             selection: selection(Filter::default()),
-            died_before,
+            before,
             after: None,
             count_max: 1000,
         };
@@ -217,13 +213,13 @@ fn discarded_dead_letters_are_over() {
 fn one_dead_letter_is_discarded_and_the_others_stay() {
     let mut world = graveyard(2);
     let id = world.id("t0");
-    let Ok(Answer::Task(view)) = world.call(Call::DiscardTask(id)) else {
+    let Ok(Answer::Task(view)) = world.call(Call::DiscardTask(id.into())) else {
         panic!("no task");
     };
     assert_eq!((view.task.id, view.state.name()), (id, "DISCARDED"));
     world.expect(&["t0: Discarded"]);
     assert_eq!(world.state("t1"), "DEAD");
-    let again = world.call(Call::DiscardTask(id)).unwrap_err();
+    let again = world.call(Call::DiscardTask(id.into())).unwrap_err();
     assert!(matches!(
         again,
         Rejection::WrongState {
@@ -231,9 +227,7 @@ fn one_dead_letter_is_discarded_and_the_others_stay() {
             ..
         }
     ));
-    let redriven = world
-        .call(Call::RedriveTask { id, delay_ms: 0 })
-        .unwrap_err();
+    let redriven = world.call(redrive(id, 0)).unwrap_err();
     assert!(matches!(redriven, Rejection::WrongState { .. }));
     world.quiet();
 }
@@ -244,14 +238,14 @@ fn only_the_dead_are_discarded() {
     world.enqueue("t1", "mail");
     world.quiet();
     let id = world.id("t1");
-    let refused = world.call(Call::DiscardTask(id)).unwrap_err();
+    let refused = world.call(Call::DiscardTask(id.into())).unwrap_err();
     assert!(matches!(
         refused,
         Rejection::WrongState { state: "READY", .. }
     ));
     let stranger = TaskId::new(Timestamp(1), id.shard(), 1);
     assert_eq!(
-        world.call(Call::DiscardTask(stranger)).unwrap_err(),
+        world.call(Call::DiscardTask(stranger.into())).unwrap_err(),
         Rejection::TaskNotFound(stranger)
     );
     assert_eq!(world.state("t1"), "READY");

@@ -1,6 +1,6 @@
 //! Scripts of the enqueue handler.
 
-use super::world::{START, World, new_task};
+use super::world::{START, World, enqueue_call, new_task};
 use crate::engine::command::{Call, NewTask, Start};
 use crate::engine::effect::Answer;
 use crate::engine::ids::QueueName;
@@ -107,7 +107,7 @@ fn many_tasks_are_accepted_or_refused_each_by_itself() {
         },
         new_task("mail"),
     ];
-    let Ok(Answer::Enqueued(results)) = world.call(Call::Enqueue(tasks)) else {
+    let Ok(Answer::Enqueued(results)) = world.call(enqueue_call(tasks)) else {
         panic!("refused")
     };
     assert!(results[0].is_ok());
@@ -141,7 +141,7 @@ fn memory_frees_up_when_work_is_done() {
             ..new_task("mail")
         },
     );
-    let refused = world.call(Call::Enqueue(vec![NewTask {
+    let refused = world.call(enqueue_call(vec![NewTask {
         payload: big(),
         ..new_task("mail")
     }]));
@@ -195,7 +195,7 @@ fn a_task_of_one_kind_too_many_is_refused_while_so_many_kinds_are_ready() {
             ..new_task("other")
         },
     ];
-    let Ok(Answer::Enqueued(results)) = world.call(Call::Enqueue(more)) else {
+    let Ok(Answer::Enqueued(results)) = world.call(enqueue_call(more)) else {
         panic!("refused")
     };
     assert!(matches!(

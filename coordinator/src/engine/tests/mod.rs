@@ -4,11 +4,20 @@
 //! script is checked with all invariants, and at the end of each the journal is replayed: what
 //! comes out must equal what was there (I1, I7).
 
+mod acts;
+mod aging;
+mod beats;
 mod cancel;
 mod cleaning;
 mod dead;
 mod dispatch;
 mod enqueue;
+mod expiry;
+mod extend;
+mod lives;
+mod many;
+mod once;
+mod orders;
 mod queues;
 mod recovery;
 mod resume;
@@ -21,5 +30,6 @@ mod storm;
 mod stress;
 mod table;
 mod timeouts;
+mod traps;
 mod unary;
 mod world;

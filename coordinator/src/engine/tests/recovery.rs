@@ -115,6 +115,7 @@ fn a_hard_limit_of_an_earlier_run_ends_nothing_within_the_grace() {
     let timeouts = crate::engine::ledger::task::Timeouts {
         soft_ms: None,
         hard_ms: Some(1000),
+        extend_max_ms: None,
     };
     world.enqueue_as(
         "t1",

@@ -35,6 +35,7 @@ fn an_extension_in_the_late_turn_lives_as_long_as_asked() {
         .call(Call::ExtendLeases {
             tokens: vec![Some(token)],
             ttl_ms: 30_000,
+            beats: Vec::new(),
         })
         .unwrap();
     world.give(Command::Tick);
@@ -106,6 +107,7 @@ fn a_run_that_a_worker_lists_after_a_restart_is_known_to_have_begun() {
             timeouts: Some(Timeouts {
                 soft_ms: None,
                 hard_ms: Some(1000),
+                extend_max_ms: None,
             }),
             ..new_task("mail")
         },

@@ -3,10 +3,10 @@
 //! Owns the stories that no other file tells: late turns, lost receipts, batches beyond the usual,
 //! and the corners between two mechanisms.
 
-use super::world::{START, World, complete, fail, failure, info, new_task, plain_policy};
+use super::world::{START, World, complete, fail, failure, info, new_task, plain_policy, redrive};
 use crate::engine::command::{
-    Bulk, BulkAct, Call, Capacity, Command, FromWorker, Hello, NewTask, QueueChange, ReportOutcome,
-    Selection,
+    Bulk, BulkAct, Call, Caller, Capacity, Command, FromWorker, Hello, NewTask, QueueChange,
+    ReportOutcome, Selection,
 };
 use crate::engine::ids::{LinkId, QueueName, RequestId, ShardId, TaskId, Timestamp};
 use crate::engine::ledger::task::{Payload, State, Timeouts};
@@ -75,6 +75,7 @@ fn limits_told_at_the_grant_hold_for_the_run() {
         let t = Timeouts {
             soft_ms: None,
             hard_ms: Some(ms),
+            extend_max_ms: None,
         };
         let change = QueueChange {
             timeouts: Some(Some(t)),
@@ -203,7 +204,7 @@ fn finished_tasks_are_bounded_though_a_thousand_are_discarded() {
             queue: None,
             filter: Default::default(),
         },
-        died_before: Timestamp(u64::MAX),
+        before: Timestamp(u64::MAX),
         after: None,
         count_max: 1000,
     };
@@ -236,6 +237,7 @@ fn a_redrive_after_the_last_run_is_refused() {
         memory_bytes_max: 1 << 30,
         finished_retention_ms: 1000,
         finished_per_queue_max: 1000,
+        aging_ms: 0,
     });
     e.replay(&Recorded {
         shard: ShardId(0),
@@ -262,7 +264,8 @@ fn a_redrive_after_the_last_run_is_refused() {
         START,
         Command::Call {
             request: RequestId(1),
-            call: Call::RedriveTask { id, delay_ms: 0 },
+            caller: Caller::default(),
+            call: redrive(id, 0),
         },
         &mut t,
     );

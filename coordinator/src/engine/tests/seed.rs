@@ -2,13 +2,15 @@
 //! that is about the scheduler as a whole. Rows about the judge alone are tested beside it
 //! (`retry/tests`), rows about handlers in the worker crate.
 
-use super::world::{World, complete, fail, fail_with, failure, new_task, plain_policy};
+use super::world::{
+    World, complete, fail, fail_with, failure, named, new_task, plain_policy, redrive, update,
+};
 use crate::engine::command::{Call, FromWorker, NewTask, ReportOutcome, Start};
 use crate::engine::effect::Answer;
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::ids::QueueName;
 use crate::engine::ledger::task::{Outcome, Payload, State, Timeouts};
-use crate::engine::retry::{PolicyRef, presets};
+use crate::engine::retry::PolicyRef;
 
 fn running(task: NewTask) -> World {
     let mut world = World::new();
@@ -27,10 +29,6 @@ fn retry_at_once() -> ReportOutcome {
         payload: None,
         max_attempts: None,
     }
-}
-
-fn named(name: &str) -> PolicyRef {
-    PolicyRef::Named(presets::named(name).unwrap())
 }
 
 #[test]
@@ -168,6 +166,7 @@ fn s21_a_handler_is_told_its_limits_so_that_it_can_derive_its_own() {
     let timeouts = Timeouts {
         soft_ms: Some(20_000),
         hard_ms: Some(30_000),
+        extend_max_ms: None,
     };
     let world = running(NewTask {
         timeouts: Some(timeouts),
@@ -254,6 +253,7 @@ fn s30_the_coordinator_says_when_the_soft_limit_is_over_in_every_language() {
     let timeouts = Timeouts {
         soft_ms: Some(300_000),
         hard_ms: Some(360_000),
+        extend_max_ms: None,
     };
     let mut world = running(NewTask {
         timeouts: Some(timeouts),
@@ -269,6 +269,7 @@ fn s31_the_hard_limit_ends_the_run_voids_its_token_and_asks_the_judge() {
     let timeouts = Timeouts {
         soft_ms: None,
         hard_ms: Some(360_000),
+        extend_max_ms: None,
     };
     let mut world = running(NewTask {
         timeouts: Some(timeouts),
@@ -313,6 +314,7 @@ fn s34_limits_given_at_enqueue_hold_for_the_very_first_run() {
     let timeouts = Timeouts {
         soft_ms: Some(300_000),
         hard_ms: Some(360_000),
+        extend_max_ms: None,
     };
     let world = running(NewTask {
         timeouts: Some(timeouts),
@@ -330,6 +332,7 @@ fn s35_a_timeout_is_judged_by_the_rules_for_timeouts() {
     let timeouts = Timeouts {
         soft_ms: None,
         hard_ms: Some(30_000),
+        extend_max_ms: None,
     };
     let task = NewTask {
         policy: Some(named("recommended")),
@@ -353,8 +356,9 @@ fn s36_new_limits_reach_the_running_attempt() {
     let timeouts = Timeouts {
         soft_ms: Some(1000),
         hard_ms: Some(2000),
+        extend_max_ms: None,
     };
-    let Ok(Answer::Task(view)) = world.call(Call::UpdateTask { id, timeouts }) else {
+    let Ok(Answer::Task(view)) = world.call(update(id, timeouts)) else {
         panic!("not updated");
     };
     assert_eq!(view.timeouts, timeouts);
@@ -378,6 +382,7 @@ fn b8_limits_grow_with_every_timeout_and_start_again_after_a_redrive() {
     let timeouts = Timeouts {
         soft_ms: None,
         hard_ms: Some(30_000),
+        extend_max_ms: None,
     };
     let task = NewTask {
         policy: Some(named("recommended")),
@@ -404,7 +409,7 @@ fn b8_limits_grow_with_every_timeout_and_start_again_after_a_redrive() {
     assert_eq!(limits, [30_000, 45_000, 67_500, 101_250, 120_000]);
     world.report("w1", ("t1", 6), timed_out());
     let id = world.id("t1");
-    world.call(Call::RedriveTask { id, delay_ms: 0 }).unwrap();
+    world.call(redrive(id, 0)).unwrap();
     assert_eq!(
         world.deliveries[&("t1".to_owned(), 7)].timeouts.hard_ms,
         Some(30_000)

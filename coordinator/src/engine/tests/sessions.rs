@@ -1,6 +1,6 @@
 //! Scripts of sessions: silence, resume, receipts, drain, goodbye.
 
-use super::world::{World, complete, info};
+use super::world::{World, complete, enqueue_call, info};
 use crate::engine::command::{Call, Command, FromWorker};
 use crate::engine::effect::{Answer, WorkerState};
 use crate::engine::ids::{LinkId, SessionId};
@@ -296,7 +296,7 @@ fn shutting_down_sends_workers_away_and_takes_nothing_from_them() {
     world.give(Command::Shutdown);
     world.expect(&["reconnect w1", "close w1"]);
     assert_eq!(world.state("t1"), "RUNNING");
-    let refused = world.call(Call::Enqueue(vec![super::world::new_task("mail")]));
+    let refused = world.call(enqueue_call(vec![super::world::new_task("mail")]));
     assert!(matches!(
         refused,
         Err(crate::engine::rejection::Rejection::ShuttingDown)

@@ -333,7 +333,7 @@ fn who_waits_for_the_end_is_told_when_it_comes() {
     let mut world = working();
     let id = world.id("t1");
     let request = world.call_later(Call::WaitTask {
-        id,
+        task: id.into(),
         timeout_ms: 60_000,
     });
     assert!(!world.replies.contains_key(&request));
@@ -343,7 +343,7 @@ fn who_waits_for_the_end_is_told_when_it_comes() {
     };
     assert!(ended && task.state.name() == "SUCCEEDED");
     let again = world.call(Call::WaitTask {
-        id,
+        task: id.into(),
         timeout_ms: 60_000,
     });
     assert!(
@@ -359,7 +359,7 @@ fn a_wait_is_over_when_its_time_is() {
     let mut world = working();
     let id = world.id("t1");
     let request = world.call_later(Call::WaitTask {
-        id,
+        task: id.into(),
         timeout_ms: 3000,
     });
     world.wait_ms(2999);

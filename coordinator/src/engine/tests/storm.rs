@@ -14,7 +14,7 @@ use rand::{RngExt, SeedableRng};
 use super::world::{START, plain_policy};
 use crate::codec::tests::through_the_codec;
 use crate::engine::agenda::Agenda;
-use crate::engine::command::{Call, Command, Cursor, Transfer};
+use crate::engine::command::{Call, Caller, Command, Cursor, Transfer};
 use crate::engine::effect::{Answer, Effect, ReportAck, ReportStatus, ToWorker};
 use crate::engine::event::{Event, Recorded};
 use crate::engine::ids::{
@@ -71,6 +71,7 @@ fn config(seed: u64) -> EngineConfig {
         memory_bytes_max: 200_000,
         finished_retention_ms: 300_000,
         finished_per_queue_max: 1,
+        aging_ms: 0,
     }
 }
 
@@ -138,7 +139,11 @@ impl Storm {
         self.next += 1;
         let request = RequestId(self.next);
         self.open.insert(request);
-        self.give(Command::Call { request, call });
+        self.give(Command::Call {
+            request,
+            caller: Caller::default(),
+            call,
+        });
     }
 
     fn take(&mut self, turn: Turn) {
@@ -187,7 +192,7 @@ impl Storm {
                 let Some(index) = index.filter(|_| !paused) else {
                     continue;
                 };
-                let first = index.first_ready(&session.info.kinds);
+                let first = index.first_ready(&session.info.kinds, None);
                 let bytes = |id| shard.ledger().task(id).unwrap().payload.data.len() as u64;
                 let fits = first.is_some_and(|id| session.has_room(bytes(id)));
                 assert!(
@@ -268,7 +273,10 @@ impl Storm {
             Answer::Enqueued(_)
             | Answer::Task(_)
             | Answer::Waited { .. }
-            | Answer::Extended(_)
+            | Answer::Extended(..)
+            | Answer::Cancelled { .. }
+            | Answer::Kind(_)
+            | Answer::Kinds { .. }
             | Answer::Workers(_)
             | Answer::Drained(_)
             | Answer::Queue(_)

@@ -6,7 +6,10 @@
 use rand::RngExt;
 
 use super::storm::{HARD_MS_MIN, QUEUES, SHARDS, Storm, Worker};
-use super::world::{complete, fail, fail_with, failure, info, new_task, plain_policy, report_with};
+use super::world::{
+    cancel, complete, enqueue_call, fail, fail_with, failure, info, new_task, plain_policy,
+    redrive, report_with, update,
+};
 use crate::engine::command::{
     Bulk, BulkAct, Call, Capacity, Command, FromWorker, Hello, LeaseTasks, ListTasks, NewTask,
     QueueChange, Report, ReportOutcome, Selection, Start,
@@ -56,7 +59,7 @@ impl Storm {
         let hard_ms = Some(5000).filter(|_| self.one_in(3));
         let data = vec![0; self.rng.random_range(0..300)].into();
         NewTask {
-            queue: self.queue(),
+            queue: Some(self.queue()),
             kind: self.pick(&KINDS).unwrap().into(),
             payload: Payload {
                 data,
@@ -69,6 +72,7 @@ impl Storm {
             timeouts: hard_ms.map(|_| Timeouts {
                 soft_ms: Some(2000),
                 hard_ms,
+                extend_max_ms: None,
             }),
             max_attempts: Some(1).filter(|_| self.one_in(2)),
             ..new_task("a")
@@ -157,21 +161,16 @@ impl Storm {
         let queue = self.queue();
         let id = self.some_task();
         let call = match self.below(14) {
-            0 | 1 => Call::CancelTask {
-                id,
-                reason: "".into(),
-            },
+            0 | 1 => cancel(id, ""),
             2 => {
                 let timeouts = Timeouts {
                     soft_ms: None,
                     hard_ms: Some(HARD_MS_MIN),
+                    extend_max_ms: None,
                 };
-                Call::UpdateTask { id, timeouts }
+                update(id, timeouts)
             }
-            3 | 4 => Call::RedriveTask {
-                id,
-                delay_ms: self.below(2) * 1000,
-            },
+            3 | 4 => redrive(id, self.below(2) * 1000),
             5..=7 => self.page(queue),
             8 => Call::PauseQueue {
                 queue,
@@ -180,7 +179,7 @@ impl Storm {
             9 | 10 => Call::ResumeQueue(queue),
             11 => self.configure(queue),
             12 => Call::WaitTask {
-                id,
+                task: id.into(),
                 timeout_ms: self.below(60_000),
             },
             _ => Call::DrainWorkers {
@@ -219,11 +218,11 @@ impl Storm {
                 dead_only,
             });
         }
-        let (act, died_before) = (self.pick(&acts).unwrap(), self.now.plus_ms(1));
+        let (act, before) = (self.pick(&acts).unwrap(), self.now.plus_ms(1));
         Call::Bulk(Bulk {
             act,
             selection,
-            died_before,
+            before,
             after,
             count_max,
         })
@@ -234,8 +233,8 @@ impl Storm {
         let policy = PolicyRef::Inline(plain_policy(self.rng.random_range(1..4)).into());
         let change = QueueChange {
             policy: Some(Some(policy).filter(|_| self.one_in(2))),
-            timeouts: None,
             dead_letter_queue: Some(Some(target).filter(|_| !self.one_in(3))),
+            ..QueueChange::default()
         };
         Call::ConfigureQueue { queue, change }
     }
@@ -255,6 +254,7 @@ impl Storm {
             _ => Call::ExtendLeases {
                 tokens,
                 ttl_ms: 10_000,
+                beats: Vec::new(),
             },
         };
         self.call(call);
@@ -272,7 +272,7 @@ impl Storm {
                 let tasks = (0..self.rng.random_range(1..9))
                     .map(|_| self.new_task())
                     .collect();
-                self.call(Call::Enqueue(tasks));
+                self.call(enqueue_call(tasks));
             }
             15..=24 => {
                 let (slots, kinds) = (self.rng.random_range(0..12), self.rng.random_range(0..3));

@@ -1,6 +1,6 @@
 //! Scripts of time limits: soft, hard, changed while running.
 
-use super::world::{World, complete, fail, new_task};
+use super::world::{World, complete, fail, new_task, update};
 use crate::engine::command::{Call, NewTask};
 use crate::engine::ledger::history::RunOutcome;
 use crate::engine::ledger::task::Timeouts;
@@ -9,6 +9,7 @@ fn limited(soft_ms: u64, hard_ms: u64) -> NewTask {
     let timeouts = Timeouts {
         soft_ms: Some(soft_ms),
         hard_ms: Some(hard_ms),
+        extend_max_ms: None,
     };
     NewTask {
         timeouts: Some(timeouts),
@@ -71,6 +72,7 @@ fn limits_of_the_queue_hold_for_tasks_that_bring_none() {
     let timeouts = Timeouts {
         soft_ms: None,
         hard_ms: Some(5000),
+        extend_max_ms: None,
     };
     let change = QueueChange {
         timeouts: Some(Some(timeouts)),
@@ -94,9 +96,10 @@ fn new_limits_hold_for_the_running_attempt_at_once() {
     let timeouts = Timeouts {
         soft_ms: Some(12_000),
         hard_ms: Some(14_000),
+        extend_max_ms: None,
     };
     let id = world.id("t1");
-    world.call(Call::UpdateTask { id, timeouts }).unwrap();
+    world.call(update(id, timeouts)).unwrap();
     world.expect(&["w1 limits t1: Some(12000) Some(14000)"]);
     world.wait_ms(2000);
     world.expect(&["w1 stop t1: SoftTimeout"]);
@@ -111,12 +114,7 @@ fn new_limits_hold_for_the_running_attempt_at_once() {
 fn limits_taken_away_never_end_the_run() {
     let mut world = running(limited(3000, 6000));
     let id = world.id("t1");
-    world
-        .call(Call::UpdateTask {
-            id,
-            timeouts: Timeouts::default(),
-        })
-        .unwrap();
+    world.call(update(id, Timeouts::default())).unwrap();
     world.quiet();
     world.wait_alive_ms(100_000, &["w1"]);
     world.expect(&[]);

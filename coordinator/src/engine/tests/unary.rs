@@ -1,15 +1,16 @@
 //! Scripts of work without a stream.
 
-use super::world::{World, complete};
+use super::world::{World, cancel, complete};
 use crate::engine::command::{Call, Command};
 use crate::engine::effect::{Answer, Extension, ReportStatus};
 use crate::engine::ids::LeaseToken;
 use crate::engine::limits;
 
 fn extend(world: &mut World, tokens: Vec<Option<LeaseToken>>) -> Vec<Extension> {
-    let Ok(Answer::Extended(extensions)) = world.call(Call::ExtendLeases {
+    let Ok(Answer::Extended(extensions, _)) = world.call(Call::ExtendLeases {
         tokens,
         ttl_ms: 30_000,
+        beats: Vec::new(),
     }) else {
         panic!("not answered");
     };
@@ -127,12 +128,7 @@ fn a_cancel_reaches_a_worker_without_a_stream_when_it_extends() {
     let request = world.lease("cron", "mail", 1, 0);
     world.leased(request);
     let id = world.id("t1");
-    world
-        .call(Call::CancelTask {
-            id,
-            reason: "".into(),
-        })
-        .unwrap();
+    world.call(cancel(id, "")).unwrap();
     let token = world.token("t1", 1);
     let told = Extension {
         held: true,

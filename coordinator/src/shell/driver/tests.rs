@@ -57,7 +57,7 @@ fn short(command: &Command) -> String {
 impl Decides for Scripted {
     fn step(&mut self, now: Timestamp, command: Command, turn: &mut Turn) {
         let mut effects = Vec::new();
-        if let Command::Call { request, call } = &command {
+        if let Command::Call { request, call, .. } = &command {
             if let Call::ServerFacts = call {
                 let facts = ServerFacts {
                     now,

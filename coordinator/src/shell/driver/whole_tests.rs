@@ -8,8 +8,8 @@ use futures::FutureExt;
 use super::*;
 use crate::engine::EngineConfig;
 use crate::engine::command::{
-    Call, Capacity, FromWorker, Hello, NewTask, Report, ReportContent, ReportOutcome, Start,
-    WorkerInfo,
+    Call, Capacity, Enqueue, FromWorker, Hello, NewTask, Report, ReportContent, ReportOutcome,
+    Start, WorkerInfo,
 };
 use crate::engine::effect::{Answer, Delivery, ReportStatus, ToWorker};
 use crate::engine::ids::{QueueName, TaskId};
@@ -33,6 +33,7 @@ fn engine() -> Engine {
         memory_bytes_max: 1 << 30,
         finished_retention_ms: HOUR_MS,
         finished_per_queue_max: 1000,
+        aging_ms: 0,
     });
     engine.begin_epoch(Timestamp(WALL_MS), WALL_MS / 1000, &mut Turn::default());
     engine
@@ -43,8 +44,12 @@ fn mail() -> QueueName {
 }
 
 fn enqueue(delay_ms: u64) -> Call {
-    Call::Enqueue(vec![NewTask {
-        queue: mail(),
+    let task = NewTask {
+        queue: Some(mail()),
+        version: 0,
+        terms: None,
+        then: Vec::new(),
+        keys: None,
         kind: "send".into(),
         payload: Payload {
             data: Bytes::from_static(b"{}"),
@@ -56,14 +61,19 @@ fn enqueue(delay_ms: u64) -> Call {
         policy: None,
         max_attempts: None,
         labels: Vec::new(),
-    }])
+    };
+    Call::Enqueue(Enqueue {
+        namespace: "default".into(),
+        tasks: vec![task],
+        producer: None,
+    })
 }
 
 fn accepted(answer: Answer) -> TaskId {
     let Answer::Enqueued(results) = answer else {
         panic!("another answer: {answer:?}")
     };
-    results.into_iter().next().unwrap().unwrap()
+    results.into_iter().next().unwrap().unwrap().id
 }
 
 async fn say_hello(link: &Link) {
@@ -74,6 +84,7 @@ async fn say_hello(link: &Link) {
         host: "".into(),
         queues: vec![(mail(), 1)],
         kinds: Vec::new(),
+        proposals: Vec::new(),
     };
     let capacity = Capacity {
         tasks_max: 1,
@@ -165,7 +176,7 @@ async fn a_task_delayed_by_an_hour_reaches_its_worker_then_and_its_end_reaches_w
         );
 
         let wait = inbox.call(Call::WaitTask {
-            id,
+            task: id.into(),
             timeout_ms: 60_000,
         });
         let report = async {

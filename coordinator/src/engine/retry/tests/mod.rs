@@ -4,6 +4,7 @@ mod backoff;
 mod check;
 mod doc;
 mod endings;
+mod expiry;
 mod judge;
 mod presets;
 mod preview;
@@ -132,6 +133,8 @@ impl<'a> Task<'a> {
             max_attempts: self.max_attempts,
             since: Timestamp(0),
             previous_delay_ms: self.previous_delay_ms,
+            end_by: None,
+            at_most_once: false,
         }
     }
 

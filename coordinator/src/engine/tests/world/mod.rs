@@ -7,20 +7,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::engine::command::{
-    Call, Capacity, Command, FromWorker, Hello, LeaseTasks, NewTask, Report, ReportOutcome,
+    Call, Caller, Capacity, Command, FromWorker, Hello, LeaseTasks, NewTask, Report, ReportOutcome,
     WorkerInfo,
 };
-use crate::engine::effect::{Answer, Delivery, Effect, TaskView};
+use crate::engine::effect::{Answer, Delivery, Effect, Notice, TaskView};
 use crate::engine::event::Recorded;
 use crate::engine::ids::{LeaseToken, LinkId, RequestId, SessionId, ShardId, TaskId, Timestamp};
 use crate::engine::ledger::Ledger;
 use crate::engine::rejection::Rejection;
 use crate::engine::{Engine, EngineConfig, Turn, invariants};
 
+mod lifecycle;
 mod parts;
 mod replay;
 mod told;
 
+pub(super) use lifecycle::*;
 pub(super) use parts::*;
 
 /// When scripts begin.
@@ -47,6 +49,7 @@ pub(super) struct World {
     lose_transfers: bool,
     unchecked: bool,
     buffering: Vec<(LeaseToken, u64)>,
+    notices: Vec<Notice>,
 }
 
 /// A worker of the script.
@@ -76,6 +79,7 @@ impl World {
             memory_bytes_max: 1 << 30,
             finished_retention_ms: 3_600_000,
             finished_per_queue_max: 1000,
+            aging_ms: 0,
         };
         change(&mut config);
         let mut world = Self {
@@ -95,6 +99,7 @@ impl World {
             lose_transfers: false,
             unchecked: false,
             buffering: Vec::new(),
+            notices: Vec::new(),
         };
         let mut turn = Turn::default();
         world.engine.begin_epoch(world.now, 1000, &mut turn);
@@ -183,7 +188,7 @@ impl World {
                     }
                 }
                 Effect::Forward(transfer) => forwards.push(transfer),
-                Effect::Notice(_) => {}
+                Effect::Notice(notice) => self.notices.push(*notice),
             }
         }
         if !self.unchecked {
@@ -208,17 +213,21 @@ impl World {
     pub(super) fn call_later(&mut self, call: Call) -> RequestId {
         self.next += 1;
         let request = RequestId(self.next);
-        self.give(Command::Call { request, call });
+        self.give(Command::Call {
+            request,
+            caller: Caller::default(),
+            call,
+        });
         request
     }
 
     /// Enqueues one task and names it.
     pub(super) fn enqueue_as(&mut self, name: &str, task: NewTask) {
         let before = self.told.len();
-        let Ok(Answer::Enqueued(mut results)) = self.call(Call::Enqueue(vec![task])) else {
+        let Ok(Answer::Enqueued(mut results)) = self.call(enqueue_call(vec![task])) else {
             panic!("an enqueue is answered item by item");
         };
-        let id = results.remove(0).expect("the task is accepted");
+        let id = results.remove(0).expect("the task is accepted").id;
         self.tasks.insert(name.to_owned(), id);
         self.names.insert(id, name.to_owned());
         // What was told of it before it had its name.
@@ -433,7 +442,7 @@ impl World {
 
     /// A task as it stands.
     pub(super) fn view(&mut self, task: &str) -> TaskView {
-        match self.call(Call::GetTask(self.id(task))) {
+        match self.call(Call::GetTask(self.id(task).into())) {
             Ok(Answer::Task(view)) => *view,
             other => panic!("no task: {other:?}"),
         }

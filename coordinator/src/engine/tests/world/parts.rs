@@ -2,14 +2,15 @@
 //!
 //! Owns the values a script does not care about, so that it can leave them out.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
-use crate::engine::command::{NewTask, Report, ReportContent, ReportOutcome, Start, WorkerInfo};
+use crate::engine::command::{
+    Call, Cancel, CancelMode, Enqueue, KindServed, NewTask, Report, ReportContent, ReportOutcome,
+    Start, TaskChange, WorkerInfo,
+};
 use crate::engine::failure::{Failure, FailureClass};
-use crate::engine::ids::{LeaseToken, QueueName};
-use crate::engine::ledger::task::{Payload, Priority};
+use crate::engine::ids::{LeaseToken, QueueName, TaskId};
+use crate::engine::ledger::task::{Payload, Priority, Timeouts};
 use crate::engine::retry::Policy;
 use crate::engine::retry::policy::{Backoff, Jitter, Shape};
 
@@ -35,8 +36,9 @@ pub(in crate::engine::tests) fn fixed(delay_ms: u64) -> Backoff {
 /// What a script's task is made of, where it says no more.
 pub(in crate::engine::tests) fn new_task(queue: &str) -> NewTask {
     NewTask {
-        queue: QueueName::new("default", queue).unwrap(),
+        queue: Some(QueueName::new("default", queue).unwrap()),
         kind: "work".into(),
+        version: 0,
         payload: Payload {
             data: Bytes::from_static(b"{}"),
             content_type: None,
@@ -47,6 +49,51 @@ pub(in crate::engine::tests) fn new_task(queue: &str) -> NewTask {
         policy: None,
         max_attempts: None,
         labels: Vec::new(),
+        terms: None,
+        then: Vec::new(),
+        keys: None,
+    }
+}
+
+/// A call that enqueues these tasks.
+pub(in crate::engine::tests) fn enqueue_call(tasks: Vec<NewTask>) -> Call {
+    Call::Enqueue(Enqueue {
+        namespace: "default".into(),
+        tasks,
+        producer: None,
+    })
+}
+
+/// A call that cancels a task, and waits for its handler where it has one.
+pub(in crate::engine::tests) fn cancel(id: TaskId, reason: &str) -> Call {
+    cancel_as(id, reason, CancelMode::Cooperative { grace_ms: None })
+}
+
+/// A call that cancels a task in this mode.
+pub(in crate::engine::tests) fn cancel_as(id: TaskId, reason: &str, mode: CancelMode) -> Call {
+    let (task, reason) = (id.into(), reason.into());
+    let cancel = Cancel { mode, reason };
+    Call::CancelTask { task, cancel }
+}
+
+/// A call that puts a dead letter back.
+pub(in crate::engine::tests) fn redrive(id: TaskId, delay_ms: u64) -> Call {
+    Call::RedriveTask {
+        task: id.into(),
+        delay_ms,
+        reason: "".into(),
+    }
+}
+
+/// A call that gives a task other time limits.
+pub(in crate::engine::tests) fn update(id: TaskId, timeouts: Timeouts) -> Call {
+    let change = TaskChange {
+        timeouts: Some(timeouts),
+        ..TaskChange::default()
+    };
+    Call::UpdateTask {
+        task: id.into(),
+        change: Box::new(change),
     }
 }
 
@@ -94,8 +141,11 @@ pub(in crate::engine::tests) fn report_with(token: LeaseToken, outcome: ReportOu
 /// A worker of this name for these queues (all of weight 1) and kinds.
 pub(in crate::engine::tests) fn info(worker: &str, queues: &[&str], kinds: &[&str]) -> WorkerInfo {
     let queue = |name: &&str| (QueueName::new("default", name).unwrap(), 1);
-    let mut kinds: Vec<Arc<str>> = kinds.iter().map(|kind| Arc::from(*kind)).collect();
-    kinds.sort();
+    let mut kinds: Vec<KindServed> = kinds
+        .iter()
+        .map(|kind| KindServed::every_version(kind))
+        .collect();
+    kinds.sort_by(|a, b| a.kind.cmp(&b.kind));
     WorkerInfo {
         namespace: "default".into(),
         worker: worker.into(),
@@ -103,5 +153,6 @@ pub(in crate::engine::tests) fn info(worker: &str, queues: &[&str], kinds: &[&st
         host: "".into(),
         queues: queues.iter().map(queue).collect(),
         kinds,
+        proposals: Vec::new(),
     }
 }

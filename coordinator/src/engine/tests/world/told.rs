@@ -3,7 +3,7 @@
 //! Owns the words. Everything that could surprise has a line; what every script expects has none.
 
 use super::World;
-use crate::engine::effect::{ReportStatus, ToWorker};
+use crate::engine::effect::{CancelReason, ReportStatus, ToWorker};
 use crate::engine::event::Event;
 use crate::engine::ids::{LeaseToken, LinkId};
 use crate::engine::ledger::task::State;
@@ -31,8 +31,16 @@ impl World {
             }
             Event::TaskFinished { id, outcome, .. } => format!("{}: {outcome:?}", self.name(*id)),
             Event::TaskRedriven { id, .. } => format!("{}: redriven", self.name(*id)),
-            Event::CancelRequested { id } => format!("{}: cancel requested", self.name(*id)),
+            Event::CancelRequested { id, .. } => format!("{}: cancel requested", self.name(*id)),
             Event::LeaseStarted { id, .. } => format!("{}: begun", self.name(*id)),
+            Event::TaskExpired { id, reason, .. } => {
+                format!("{}: dead, {}", self.name(*id), reason.name())
+            }
+            Event::TaskEdited { id, edit, .. } => {
+                format!("{}: {}", self.name(*id), edit.what.name().to_lowercase())
+            }
+            Event::CheckpointSaved { id, .. } => format!("{}: checkpoint", self.name(*id)),
+            Event::LeaseExtended { id, .. } => format!("{}: extended", self.name(*id)),
             Event::TransferReceived { task, .. } => {
                 let dead = matches!(
                     task.state,
@@ -49,6 +57,11 @@ impl World {
             }
             Event::TasksForgotten { ids } => format!("forgot {}", ids.len()),
             Event::EpochStarted { .. }
+            | Event::Remembered { .. }
+            | Event::RememberedMore { .. }
+            | Event::MemoriesForgotten { .. }
+            | Event::KindConfigured { .. }
+            | Event::KindRemoved { .. }
             | Event::QueueConfigured { .. }
             | Event::QueuePaused { .. }
             | Event::QueueResumed { .. }
@@ -99,8 +112,30 @@ impl World {
                 }
                 return;
             }
-            ToWorker::Cancel { token, reason, .. } => {
-                format!("{worker} stop {}: {reason:?}", self.name(token.task))
+            ToWorker::Beats(acks) => {
+                for ack in acks {
+                    let token = LeaseToken::parse(&ack.raw_token);
+                    let name = token.map_or_else(|| "?".to_owned(), |token| self.name(token.task));
+                    let line = match (ack.refusal, ack.held) {
+                        (Some(refusal), _) => format!("beat {name}: refused, {refusal}"),
+                        (None, true) => format!("beat {name}: held"),
+                        (None, false) => format!("beat {name}: lost"),
+                    };
+                    self.told.push(line);
+                }
+                return;
+            }
+            ToWorker::Cancel {
+                token,
+                reason,
+                grace_ms,
+                ..
+            } => {
+                let task = self.name(token.task);
+                match grace_ms.filter(|_| reason == CancelReason::Requested) {
+                    Some(ms) => format!("{worker} stop {task}: {reason:?} in {ms} ms"),
+                    None => format!("{worker} stop {task}: {reason:?}"),
+                }
             }
             ToWorker::Timeouts { token, timeouts } => {
                 let (soft, hard) = (timeouts.soft_ms, timeouts.hard_ms);

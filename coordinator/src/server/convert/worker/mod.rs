@@ -1,12 +1,16 @@
 //! What workers say: who they are, what they hold, and the messages of their stream.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use redrive_proto::v1 as pb;
 
 use super::field::{At, Parsed, batch, duration_ms, name, namespace, quoted, text, token};
 use super::field::{queue, reason};
-use super::report;
+use super::{beat, kind, report};
 use crate::engine::command::{Capacity, FromWorker, Hello, KindServed, LeaseTasks, WorkerInfo};
-use crate::engine::ids::{LeaseToken, SessionId};
+use crate::engine::ids::{LeaseToken, QueueName, SessionId};
+use crate::engine::ledger::kind::KindSettings;
 use crate::engine::limits;
 
 /// Milliseconds of a call's wait where it states none.
@@ -40,9 +44,9 @@ pub(crate) fn work_message(value: pb::WorkRequest) -> Parsed<WorkMessage> {
             FromWorker::Reports(report::reports(given.reports, at.field("reports"))?)
         }
         Message::Pong(_) => FromWorker::Pong,
-        // Stub: the engine takes no heartbeats yet.
-        Message::Heartbeats(_) => {
-            return Err(root.field("heartbeats").refuse("is not taken yet"));
+        Message::Heartbeats(given) => {
+            let at = root.field("heartbeats");
+            FromWorker::Heartbeats(beat::heartbeats(given.heartbeats, at.field("heartbeats"))?)
         }
         Message::Goodbye(given) => {
             let at = root.field("goodbye");
@@ -150,25 +154,81 @@ fn receipt(value: pb::Receipt, at: At<'_>) -> Parsed<FromWorker> {
 
 /// Who a worker of an already checked namespace is.
 fn worker_info(
-    namespace: &std::sync::Arc<str>,
+    namespace: &Arc<str>,
     value: Option<pb::WorkerInfo>,
     at: At<'_>,
 ) -> Parsed<WorkerInfo> {
     let value = value.ok_or_else(|| at.missing())?;
-    let mut kinds = names(&value.kinds, limits::KINDS_MAX, at.field("kinds"))?;
-    kinds.sort_unstable();
-    kinds.dedup();
+    let plain = names(&value.kinds, limits::KINDS_MAX, at.field("kinds"))?;
+    let (kinds, proposals) = kinds(
+        namespace,
+        &plain,
+        value.declared_kinds,
+        at.field("declared_kinds"),
+    )?;
     Ok(WorkerInfo {
         namespace: namespace.clone(),
         worker: name(&value.worker_id, at.field("worker_id"))?,
         version: text(&value.version, limits::NAME_BYTES_MAX, at.field("version"))?,
         host: text(&value.host, limits::NAME_BYTES_MAX, at.field("host"))?,
         queues: subscriptions(namespace, &value.queues, at.field("queues"))?,
-        kinds: kinds
-            .iter()
-            .map(|kind| KindServed::every_version(kind))
-            .collect(),
-        proposals: Vec::new(),
+        kinds,
+        proposals,
+    })
+}
+
+/// What a worker proposes for a kind.
+type Proposal = (Arc<str>, Box<KindSettings>);
+
+/// The kinds that a worker runs, sorted, and what it proposes for them.
+fn kinds(
+    namespace: &str,
+    plain: &[Arc<str>],
+    declared: Vec<pb::KindDeclaration>,
+    at: At<'_>,
+) -> Parsed<(Vec<KindServed>, Vec<Proposal>)> {
+    if declared.len() > limits::KINDS_MAX {
+        let (count, max) = (declared.len(), limits::KINDS_MAX);
+        return Err(at.refuse(format_args!("has {count} kinds, at most {max} are allowed")));
+    }
+    let mut served: BTreeMap<Arc<str>, KindServed> = plain
+        .iter()
+        .map(|kind| (kind.clone(), KindServed::every_version(kind)))
+        .collect();
+    let mut proposals = Vec::new();
+    for (index, given) in declared.into_iter().enumerate() {
+        let at = at.index(index);
+        let range = range(&given, at)?;
+        let name = range.kind.clone();
+        if let Some(defaults) = given.defaults {
+            let settings = kind::settings(namespace, Some(defaults), at.field("defaults"))?;
+            proposals.push((name.clone(), Box::new(settings)));
+        }
+        if served.insert(name, range).is_some() {
+            return Err(at
+                .field("kind")
+                .refuse("is named twice: name each kind once, in kinds or in declared_kinds"));
+        }
+    }
+    Ok((served.into_values().collect(), proposals))
+}
+
+/// The versions of a kind that a worker declares.
+fn range(given: &pb::KindDeclaration, at: At<'_>) -> Parsed<KindServed> {
+    let version_max = match given.version_max {
+        0 => u32::MAX,
+        max if max < given.version_min => {
+            return Err(at.field("version_max").refuse(format_args!(
+                "is {max}, below version_min, which is {}: raise it, or leave it 0 for no limit",
+                given.version_min
+            )));
+        }
+        max => max,
+    };
+    Ok(KindServed {
+        kind: name(&given.kind, at.field("kind"))?,
+        version_min: given.version_min,
+        version_max,
     })
 }
 
@@ -176,7 +236,7 @@ fn subscriptions(
     namespace: &str,
     value: &[pb::QueueSubscription],
     at: At<'_>,
-) -> Parsed<Vec<(crate::engine::ids::QueueName, u32)>> {
+) -> Parsed<Vec<(QueueName, u32)>> {
     batch(value.len(), limits::WORKER_QUEUES_MAX, at)?;
     let mut queues = Vec::with_capacity(value.len());
     for (index, given) in value.iter().enumerate() {
@@ -195,7 +255,7 @@ fn subscriptions(
 }
 
 /// Checked names, at most so many.
-pub(crate) fn names(value: &[String], max: usize, at: At<'_>) -> Parsed<Vec<std::sync::Arc<str>>> {
+pub(crate) fn names(value: &[String], max: usize, at: At<'_>) -> Parsed<Vec<Arc<str>>> {
     if value.len() > max {
         let count = value.len();
         return Err(at.refuse(format_args!("has {count} names, at most {max} are allowed")));
@@ -239,186 +299,4 @@ pub(crate) fn lease_ttl(value: Option<&prost_types::Duration>, at: At<'_>) -> Pa
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use prost_types::Duration;
-    use redrive_proto::v1::work_request::Message;
-
-    use super::*;
-
-    fn info() -> pb::WorkerInfo {
-        let queue = |queue: &str, weight| pb::QueueSubscription {
-            queue: queue.into(),
-            weight,
-        };
-        pb::WorkerInfo {
-            worker_id: "w-1".into(),
-            queues: vec![queue("mail", 0), queue("sms", 7)],
-            kinds: vec!["b".into(), "a".into(), "b".into()],
-            ..Default::default()
-        }
-    }
-
-    fn parse(message: Message) -> Parsed<WorkMessage> {
-        work_message(pb::WorkRequest {
-            message: Some(message),
-        })
-    }
-
-    fn refused(message: Message) -> String {
-        parse(message).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn a_hello_is_sorted_weighted_and_complete() {
-        let given = pb::Hello {
-            worker: Some(info()),
-            ..Default::default()
-        };
-        let WorkMessage::Hello(hello) = parse(Message::Hello(given)).unwrap() else {
-            panic!("a hello");
-        };
-        let weights: Vec<(&str, u32)> = hello
-            .worker
-            .queues
-            .iter()
-            .map(|(queue, weight)| (queue.as_str(), *weight))
-            .collect();
-        assert_eq!(weights, [("default/mail", 1), ("default/sms", 7)]);
-        let kinds: Vec<&str> = hello.worker.kinds.iter().map(|kind| &**kind).collect();
-        assert_eq!(kinds, ["a", "b"]);
-        assert_eq!(hello.session, None);
-        assert_eq!(hello.capacity, Capacity::default());
-    }
-
-    #[test]
-    fn what_is_wrong_in_a_hello_is_named_in_full() {
-        let with = |change: fn(&mut pb::Hello)| {
-            let mut hello = pb::Hello {
-                worker: Some(info()),
-                ..Default::default()
-            };
-            change(&mut hello);
-            parse(Message::Hello(hello)).unwrap_err().field
-        };
-        let worker = |hello: &mut pb::Hello| hello.worker.take().unwrap();
-        assert_eq!(with(|h| h.namespace = "a b".into()), "hello.namespace");
-        assert_eq!(with(|h| h.worker = None), "hello.worker");
-        assert_eq!(with(|h| h.session_id = "zz".into()), "hello.session_id");
-        assert_eq!(
-            with(|h| h.held = vec![Bytes::from_static(b"short")]),
-            "hello.held[0]"
-        );
-        assert_eq!(
-            with(|h| h.capacity = Some(pb::Capacity {
-                tasks_max: 10_001,
-                ..Default::default()
-            })),
-            "hello.capacity.tasks_max"
-        );
-        let queues = |change: fn(&mut pb::WorkerInfo)| {
-            let mut hello = pb::Hello {
-                worker: Some(info()),
-                ..Default::default()
-            };
-            let mut info = worker(&mut hello);
-            change(&mut info);
-            hello.worker = Some(info);
-            parse(Message::Hello(hello)).unwrap_err().field
-        };
-        assert_eq!(
-            queues(|w| w.worker_id = String::new()),
-            "hello.worker.worker_id"
-        );
-        assert_eq!(
-            queues(|w| w.version = "v".repeat(129)),
-            "hello.worker.version"
-        );
-        assert_eq!(queues(|w| w.queues.clear()), "hello.worker.queues");
-        assert_eq!(
-            queues(|w| w.queues[1].queue = "mail".into()),
-            "hello.worker.queues[1].queue"
-        );
-        assert_eq!(
-            queues(|w| w.queues[1].weight = 1001),
-            "hello.worker.queues[1].weight"
-        );
-        assert_eq!(
-            queues(|w| w.kinds[2] = "a/b".into()),
-            "hello.worker.kinds[2]"
-        );
-    }
-
-    #[test]
-    fn a_receipt_names_only_what_has_arrived() {
-        let receipt = |received_through, buffered| {
-            Message::Receipt(pb::Receipt {
-                received_through,
-                buffered,
-            })
-        };
-        assert!(parse(receipt(5, vec![4, 5])).is_ok());
-        assert!(refused(receipt(5, vec![4, 6])).starts_with("receipt.buffered[1] is 6, above"));
-        assert!(refused(receipt(5, vec![1; 10_001])).contains("at most 10000"));
-    }
-
-    #[test]
-    fn an_empty_message_is_refused() {
-        let refused = work_message(pb::WorkRequest { message: None }).unwrap_err();
-        assert_eq!(refused.field, "message");
-    }
-
-    #[test]
-    fn a_unary_lease_has_documented_defaults_and_bounds() {
-        let secs = |seconds| Some(Duration { seconds, nanos: 0 });
-        let base = || pb::LeaseTasksRequest {
-            worker: Some(info()),
-            ..Default::default()
-        };
-        let parsed = lease_tasks(base()).unwrap();
-        assert_eq!(
-            (parsed.count_max, parsed.wait_ms, parsed.ttl_ms),
-            (1, 0, 30_000)
-        );
-        let cases = [
-            (
-                pb::LeaseTasksRequest {
-                    tasks_max: 1001,
-                    ..base()
-                },
-                "tasks_max",
-            ),
-            (
-                pb::LeaseTasksRequest {
-                    wait: secs(61),
-                    ..base()
-                },
-                "wait",
-            ),
-            (
-                pb::LeaseTasksRequest {
-                    lease_ttl: secs(0),
-                    ..base()
-                },
-                "lease_ttl",
-            ),
-            (
-                pb::LeaseTasksRequest {
-                    lease_ttl: secs(3601),
-                    ..base()
-                },
-                "lease_ttl",
-            ),
-            (
-                pb::LeaseTasksRequest {
-                    worker: None,
-                    ..base()
-                },
-                "worker",
-            ),
-        ];
-        for (value, field) in cases {
-            assert_eq!(lease_tasks(value).unwrap_err().field, field);
-        }
-    }
-}
+mod tests;

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod build;
 mod fake;
+mod life;
 
 use std::{sync::Arc, time::Duration};
 
@@ -429,30 +431,4 @@ async fn a_worker_waits_for_a_coordinator_that_is_not_there_yet() {
     running.stop.send(()).unwrap();
     let report = running.set.join_next().await.unwrap().unwrap().unwrap();
     assert_eq!(report, StopReport::default());
-}
-
-#[test]
-fn mistakes_are_named_when_the_worker_is_built() {
-    let ok = || {
-        Worker::builder("http://127.0.0.1:7480")
-            .queue("q", 1)
-            .task("k", add)
-    };
-    assert!(ok().build().is_ok());
-    let field = |worker: WorkerBuilder<()>| worker.build().unwrap_err().field;
-    assert_eq!(
-        field(Worker::builder("nowhere").queue("q", 1).task("k", add)),
-        "builder"
-    );
-    assert_eq!(field(Worker::builder("http://h:1").task("k", add)), "queue");
-    assert_eq!(field(Worker::builder("http://h:1").queue("q", 1)), "task");
-    assert_eq!(field(ok().queue("q", 1)), "queue");
-    assert_eq!(field(ok().queue("r", 0)), "queue");
-    assert_eq!(field(ok().queue("-r", 1)), "queue");
-    assert_eq!(field(ok().slots(0)), "slots");
-    assert_eq!(field(ok().slots(9_999).prefetch(2)), "slots");
-    assert_eq!(field(ok().task("k", add)), "task");
-    assert_eq!(field(ok().task("k 2", add)), "task");
-    assert_eq!(field(ok().worker_id("")), "worker_id");
-    assert_eq!(field(ok().namespace("a/b")), "namespace");
 }
