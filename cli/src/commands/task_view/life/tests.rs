@@ -5,10 +5,12 @@ use prost_types::{Duration as Span, Timestamp};
 use super::*;
 use crate::commands::task_view::full;
 
+#[expect(clippy::unnecessary_wraps, reason = "as the protocol has its fields")]
 fn at(seconds: i64) -> Option<Timestamp> {
     Some(Timestamp { seconds, nanos: 0 })
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as the protocol has its fields")]
 fn span(seconds: i64) -> Option<Span> {
     Some(Span { seconds, nanos: 0 })
 }
