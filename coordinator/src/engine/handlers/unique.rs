@@ -19,21 +19,23 @@ use crate::engine::rejection::Rejection;
 use crate::engine::step::Step;
 
 use super::enqueue::{check_room, existing, instant, own_of};
-use super::{edit, resolve};
+use super::{edit, remember, resolve};
+
+/// What an idempotency key is remembered under.
+pub(super) fn memory_key(queue: &QueueName, key: &Arc<str>) -> MemoryKey {
+    MemoryKey::Key {
+        queue: queue.clone(),
+        key: key.clone(),
+    }
+}
 
 /// The task that was accepted with this idempotency key, while its window lasts.
 pub(super) fn by_key(
     step: &Step<'_>,
-    shard: ShardId,
-    queue: &QueueName,
-    key: &Arc<str>,
+    key: &MemoryKey,
     digest: u64,
 ) -> Result<Option<TaskId>, Rejection> {
-    let key = MemoryKey::Key {
-        queue: queue.clone(),
-        key: key.clone(),
-    };
-    let Some(memory) = step.ledger(shard).memory(&key, step.now()) else {
+    let Some(memory) = remember::known(step, key) else {
         return Ok(None);
     };
     let task = memory.task(0);
@@ -51,10 +53,7 @@ pub(super) fn remember_key(
     (key, window_ms, digest): (Arc<str>, u64, u64),
 ) {
     let at = step.now();
-    let key = MemoryKey::Key {
-        queue: queue.clone(),
-        key,
-    };
+    let key = memory_key(queue, &key);
     let memory = Box::new(Memory {
         at,
         expires_at: at.plus_ms(window_ms),

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Ledger;
-use crate::engine::ids::{QueueName, TaskId, Timestamp};
+use crate::engine::ids::{QueueName, ShardId, TaskId, Timestamp};
 use crate::engine::limits;
 
 /// What is remembered.
@@ -34,6 +34,22 @@ pub enum MemoryKey {
         /// Its id.
         id: Arc<str>,
     },
+}
+
+impl MemoryKey {
+    /// The shard that remembers it. That of a key is its queue's, so that it goes with its task;
+    /// that of the others depends on nothing but their name: whatever a request is about, and
+    /// wherever its tasks go, it is found again. Part of the journal's format: it never changes.
+    #[must_use]
+    pub fn shard(&self, shard_count: u16) -> ShardId {
+        match self {
+            Self::Key { queue, .. } => queue.shard(shard_count),
+            Self::Request { namespace, id } | Self::Producer { namespace, id } => {
+                let name = namespace.bytes().chain([b'/']).chain(id.bytes());
+                ShardId::of_name(name, shard_count)
+            }
+        }
+    }
 }
 
 /// What is known of it.

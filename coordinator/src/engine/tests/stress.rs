@@ -5,10 +5,9 @@
 
 use rand::RngExt;
 
-use super::storm::{HARD_MS_MIN, QUEUES, SHARDS, Storm, Worker};
+use super::storm::{QUEUES, SHARDS, Storm, Worker};
 use super::world::{
-    cancel, complete, enqueue_call, fail, fail_with, failure, info, new_task, plain_policy,
-    redrive, report_with, update,
+    complete, fail, fail_with, failure, info, new_task, plain_policy, report_with,
 };
 use crate::engine::command::{
     Bulk, BulkAct, Call, Capacity, Command, FromWorker, Hello, LeaseTasks, ListTasks, NewTask,
@@ -22,7 +21,7 @@ use crate::engine::retry::PolicyRef;
 
 const SEEDS: u64 = 40;
 const STEPS: usize = 250;
-const KINDS: [&str; 3] = ["x", "y", "z"];
+pub(super) const KINDS: [&str; 3] = ["x", "y", "z"];
 
 impl Storm {
     fn hello(&mut self, who: usize, slots: u32, kinds: &[&str]) {
@@ -37,10 +36,20 @@ impl Storm {
             worker.held.pop();
         }
         worker.link = Some(link);
+        let (session, held) = (worker.session, worker.held.clone());
+        let mut info = info(&format!("w{who}"), &QUEUES[first..], kinds);
+        for served in &mut info.kinds {
+            served.version_min = self.version();
+            served.version_max = served.version_min + self.version();
+        }
+        if self.one_in(4) {
+            let kind = self.pick(&KINDS).unwrap().into();
+            info.proposals = vec![(kind, Box::new(self.kind_settings()))];
+        }
         let hello = Hello {
-            worker: info(&format!("w{who}"), &QUEUES[first..], kinds),
-            session: worker.session,
-            held: worker.held.clone(),
+            worker: info,
+            session,
+            held,
             buffered: Vec::new(),
             capacity: Capacity {
                 tasks_max: slots,
@@ -54,12 +63,18 @@ impl Storm {
         });
     }
 
-    fn new_task(&mut self) -> NewTask {
+    pub(super) fn new_task(&mut self) -> NewTask {
         let delay_ms = [0, 0, 1, 3000, 70_000][self.rng.random_range(0..5)];
         let hard_ms = Some(5000).filter(|_| self.one_in(3));
         let data = vec![0; self.rng.random_range(0..300)].into();
+        let terms = self.one_in(3).then(|| Box::new(self.terms()));
+        let chain = self.below(12).saturating_sub(9);
         NewTask {
-            queue: Some(self.queue()),
+            queue: Some(self.queue()).filter(|_| !self.one_in(8)),
+            version: self.version(),
+            terms,
+            then: (0..chain).map(|_| self.template()).collect(),
+            keys: self.keys(),
             kind: self.pick(&KINDS).unwrap().into(),
             payload: Payload {
                 data,
@@ -121,7 +136,7 @@ impl Storm {
             return;
         };
         let (held, sequence) = (self.workers[who].held.clone(), self.workers[who].sequence);
-        let message = match self.below(12) {
+        let message = match self.below(13) {
             0..=4 => {
                 let from = if self.one_in(4) { Vec::new() } else { held };
                 FromWorker::Reports(self.reports(&from))
@@ -134,12 +149,16 @@ impl Storm {
                     buffered,
                 }
             }
-            8 => FromWorker::Capacity(Capacity {
+            8 => {
+                let from = if self.one_in(4) { Vec::new() } else { held };
+                FromWorker::Heartbeats(self.beats(&from))
+            }
+            9 => FromWorker::Capacity(Capacity {
                 tasks_max: self.rng.random_range(0..5),
                 bytes_max: None,
                 draining: self.one_in(2),
             }),
-            9 if self.one_in(3) => FromWorker::Goodbye,
+            10 if self.one_in(3) => FromWorker::Goodbye,
             _ => FromWorker::Pong,
         };
         self.give(Command::FromWorker { link, message });
@@ -160,17 +179,24 @@ impl Storm {
     fn operate(&mut self) {
         let queue = self.queue();
         let id = self.some_task();
-        let call = match self.below(14) {
-            0 | 1 => cancel(id, ""),
-            2 => {
-                let timeouts = Timeouts {
-                    soft_ms: None,
-                    hard_ms: Some(HARD_MS_MIN),
-                    extend_max_ms: None,
-                };
-                update(id, timeouts)
+        let task = self.task_ref(id);
+        let call = match self.below(20) {
+            0 | 1 => {
+                let cancel = self.cancel();
+                Call::CancelTask { task, cancel }
             }
-            3 | 4 => redrive(id, self.below(2) * 1000),
+            2 | 14 | 15 => {
+                let change = self.change();
+                Call::UpdateTask { task, change }
+            }
+            3 | 4 => Call::RedriveTask {
+                task,
+                delay_ms: self.below(2) * 1000,
+                reason: "".into(),
+            },
+            16 => Call::DiscardTask(task),
+            17 => Call::GetTask(task),
+            18 | 19 => self.about_kinds(),
             5..=7 => self.page(queue),
             8 => Call::PauseQueue {
                 queue,
@@ -178,10 +204,10 @@ impl Storm {
             },
             9 | 10 => Call::ResumeQueue(queue),
             11 => self.configure(queue),
-            12 => Call::WaitTask {
-                task: id.into(),
-                timeout_ms: self.below(60_000),
-            },
+            12 => {
+                let timeout_ms = self.below(60_000);
+                return self.call(Call::WaitTask { task, timeout_ms });
+            }
             _ => Call::DrainWorkers {
                 namespace: "default".into(),
                 workers: vec![format!("w{}", self.below(8)).into()],
@@ -189,7 +215,9 @@ impl Storm {
                 deadline_ms: None,
             },
         };
-        self.call(call);
+        let caller = self.caller();
+        self.next += 1;
+        self.call_with(RequestId(self.next), caller, call);
     }
 
     /// A step of a bulk act or of a list, from wherever the step before stopped.
@@ -208,6 +236,8 @@ impl Storm {
                 delay_ms,
                 step_us: 1000,
             },
+            BulkAct::CountLive,
+            BulkAct::Cancel(self.cancel()),
         ];
         if self.one_in(3) {
             let dead_only = self.one_in(2);
@@ -231,10 +261,15 @@ impl Storm {
     fn configure(&mut self, queue: QueueName) -> Call {
         let target = self.queue();
         let policy = PolicyRef::Inline(plain_policy(self.rng.random_range(1..4)).into());
+        let terms = Some(Box::new(self.terms())).filter(|_| self.one_in(2));
+        let aging_ms = [Some(0), Some(3000), None][self.rng.random_range(0..3)];
         let change = QueueChange {
+            timeouts: Some(Some(self.timeouts()).filter(|_| self.one_in(3))),
+            terms: Some(terms),
+            aging_ms: Some(aging_ms),
+            finished_max: Some(Some(1).filter(|_| self.one_in(2))),
             policy: Some(Some(policy).filter(|_| self.one_in(2))),
             dead_letter_queue: Some(Some(target).filter(|_| !self.one_in(3))),
-            ..QueueChange::default()
         };
         Call::ConfigureQueue { queue, change }
     }
@@ -254,7 +289,7 @@ impl Storm {
             _ => Call::ExtendLeases {
                 tokens,
                 ttl_ms: 10_000,
-                beats: Vec::new(),
+                beats: self.beats(&[]),
             },
         };
         self.call(call);
@@ -268,12 +303,7 @@ impl Storm {
     pub(super) fn any(&mut self) {
         let who = self.rng.random_range(0..4);
         match self.below(100) {
-            0..=14 => {
-                let tasks = (0..self.rng.random_range(1..9))
-                    .map(|_| self.new_task())
-                    .collect();
-                self.call(enqueue_call(tasks));
-            }
+            0..=14 => self.enqueue(),
             15..=24 => {
                 let (slots, kinds) = (self.rng.random_range(0..12), self.rng.random_range(0..3));
                 self.hello(who, slots, &KINDS[..kinds]);

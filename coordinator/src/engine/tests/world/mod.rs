@@ -17,10 +17,12 @@ use crate::engine::ledger::Ledger;
 use crate::engine::rejection::Rejection;
 use crate::engine::{Engine, EngineConfig, Turn, invariants};
 
+mod asked;
 mod parts;
 mod replay;
 mod told;
 
+pub(super) use asked::*;
 pub(super) use parts::*;
 
 /// When scripts begin.
@@ -251,6 +253,11 @@ impl World {
         self.unchecked = true;
         self.enqueue_as(name, task);
         self.unchecked = false;
+    }
+
+    /// From now on nothing is counted anew after each step, or is again.
+    pub(super) const fn check_nothing(&mut self, unchecked: bool) {
+        self.unchecked = unchecked;
     }
 
     /// From now on transfers between shards are lost on their way, or not any more.
