@@ -34,6 +34,10 @@ pub fn check(engine: &Engine) {
             ledger.recount_bytes(),
             "I9: bytes are accounted"
         );
+        assert!(
+            ledger.memories_are_indexed(),
+            "I4: memories and their expiries"
+        );
         agrees(shard.agenda(), ledger);
         for task in ledger.tasks_after(TaskId::MIN) {
             check_task(engine, task, &mut held);

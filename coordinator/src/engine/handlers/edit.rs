@@ -10,7 +10,7 @@ use crate::engine::edit::Edit;
 use crate::engine::effect::Answer;
 use crate::engine::event::Event;
 use crate::engine::ids::TaskId;
-use crate::engine::ledger::more::ActKind;
+use crate::engine::ledger::more::{ActKind, Life};
 use crate::engine::ledger::task::{Own, State, Task};
 use crate::engine::rejection::Rejection;
 use crate::engine::step::Step;
@@ -74,6 +74,10 @@ fn edit_of(step: &Step<'_>, task: &Task, change: &TaskChange, by: &Arc<str>) -> 
     edit.payload.clone_from(&change.payload);
     edit.priority = change.priority;
     edit.not_before = change.start.map(|start| instant(step.now(), start));
+    let unborn = task.life().filter(|life| !life.begun);
+    if let (Some(from), Some(life)) = (edit.not_before, unborn) {
+        edit.life = Some(Life { from, ..life });
+    }
     if change.max_attempts.is_some() {
         let own = task.own.as_deref().cloned().unwrap_or_default();
         let max_attempts = change.max_attempts;

@@ -50,10 +50,7 @@ pub(super) fn once(
 }
 
 /// What is remembered of a request, if it was made before.
-pub(super) fn recall<'s>(
-    step: &'s Step<'_>,
-    once: &Once,
-) -> Result<Option<&'s Memory>, Rejection> {
+pub(super) fn recall<'s>(step: &'s Step<'_>, once: &Once) -> Result<Option<&'s Memory>, Rejection> {
     match known(step, &key_of(once)) {
         Some(memory) if memory.digest != once.digest => Err(Rejection::RequestIdReused {
             id: once.id.to_string(),

@@ -162,7 +162,8 @@ fn replacing(
         own: own.terms.as_deref(),
         ..resolve::Levels::of(step, &task.queue, &task.kind)
     };
-    let life = resolve::life(&levels, not_before);
+    // What is said now is not over at once because the other task is late.
+    let life = resolve::life(&levels, not_before.max(step.now()));
     Ok(Edit {
         payload: Some(new.payload),
         version: Some(new.version),
@@ -184,7 +185,8 @@ fn rescheduling(
     let task = waiting(step, holder)?;
     let not_before = start_of(step, task, wanted, new);
     let life = task.life().map(|life| Life {
-        from: not_before,
+        // A bound that is past takes away nothing of what was left, and gives nothing.
+        from: not_before.max(life.from.min(step.now())),
         ..life
     });
     Ok(Edit {

@@ -3,7 +3,7 @@
 //! Owns memories: of request ids, of idempotency keys, and of the producers of enqueue streams.
 //! Each is an entity with an expiry of its own. Never decides what a repeated request is answered.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::Ledger;
@@ -127,6 +127,16 @@ impl Ledger {
     ) -> impl Iterator<Item = &(Timestamp, MemoryKey)> {
         let expiries = self.memory_expiries.iter();
         expiries.take_while(move |(at, _)| *at <= now)
+    }
+
+    /// Whether every memory is found by its expiry, and no other, and producers are counted.
+    #[must_use]
+    pub fn memories_are_indexed(&self) -> bool {
+        let is_producer = |key: &&MemoryKey| matches!(key, MemoryKey::Producer { .. });
+        let place = |(key, memory): (&MemoryKey, &Memory)| (memory.expires_at, key.clone());
+        let places: BTreeSet<(Timestamp, MemoryKey)> = self.memories.iter().map(place).collect();
+        places == self.memory_expiries
+            && self.memories.keys().filter(is_producer).count() == self.producers
     }
 
     pub(super) fn remembered(&mut self, key: &MemoryKey, memory: &Memory) {

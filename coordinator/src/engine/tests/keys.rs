@@ -4,9 +4,7 @@ use super::world::{
     World, cancel, cancel_as, complete, effects, enqueue_call, fail, ids, keyed, new_task, once,
     queue, redrive, update,
 };
-use crate::engine::command::{
-    Call, CancelMode, NewTask, QueueChange, Start, TaskChange, TaskRef,
-};
+use crate::engine::command::{Call, CancelMode, NewTask, QueueChange, Start, TaskChange, TaskRef};
 use crate::engine::effect::{Answer, EnqueueEffect};
 use crate::engine::ids::TaskId;
 use crate::engine::ledger::kind::{KindName, KindSettings};
@@ -49,7 +47,11 @@ fn is_done_once(world: &mut World, call: &Call) -> [Answer; 2] {
     world.restart();
     let recorded = world.recorded();
     world.call_as(once("r", 1), call.clone()).unwrap();
-    assert_eq!(world.recorded(), recorded, "a restart is survived: {call:?}");
+    assert_eq!(
+        world.recorded(),
+        recorded,
+        "a restart is survived: {call:?}"
+    );
     let other = world.call_as(once("r", 2), call.clone());
     assert_eq!(other.unwrap_err(), reused("r"));
     // The next one of the script uses the same id.

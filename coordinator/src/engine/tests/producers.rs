@@ -116,6 +116,9 @@ fn there_are_only_so_many_producers_whatever_their_shards() {
         send(producer).unwrap();
     }
     let limit = limits::PRODUCERS_MAX as u64;
-    assert_eq!(send(limits::PRODUCERS_MAX), Err(Rejection::MemoriesFull { limit }));
+    assert_eq!(
+        send(limits::PRODUCERS_MAX),
+        Err(Rejection::MemoriesFull { limit })
+    );
     assert!(send(7).is_ok());
 }

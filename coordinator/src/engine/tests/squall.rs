@@ -12,7 +12,7 @@ use super::storm::{HARD_MS_MIN, Storm};
 use super::stress::KINDS;
 use super::world::plain_policy;
 use crate::engine::command::{
-    Call, Cancel, CancelMode, Caller, Enqueue, Heartbeat, HeartbeatContent, Malformed, NewKeys,
+    Call, Caller, Cancel, CancelMode, Enqueue, Heartbeat, HeartbeatContent, Malformed, NewKeys,
     NewUnique, OnConflict, Once, Producer, Start, TaskChange, TaskRef,
 };
 use crate::engine::effect::Answer;
@@ -260,9 +260,7 @@ impl Storm {
         Box::new(TaskChange {
             timeouts: self.maybe(2, Self::timeouts),
             payload: self.maybe(3, Self::payload),
-            priority: self.maybe(3, |storm| {
-                storm.one_of(&[Priority::Highest, Priority::Low])
-            }),
+            priority: self.maybe(3, |storm| storm.one_of(&[Priority::Highest, Priority::Low])),
             start: self.maybe(3, |storm| Start::After {
                 delay_ms: storm.one_of(&[0, 1500, 50_000]),
             }),

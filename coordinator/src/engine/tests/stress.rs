@@ -6,9 +6,7 @@
 use rand::RngExt;
 
 use super::storm::{QUEUES, SHARDS, Storm, Worker};
-use super::world::{
-    complete, fail, fail_with, failure, info, new_task, plain_policy, report_with,
-};
+use super::world::{complete, fail, fail_with, failure, info, new_task, plain_policy, report_with};
 use crate::engine::command::{
     Bulk, BulkAct, Call, Capacity, Command, FromWorker, Hello, LeaseTasks, ListTasks, NewTask,
     QueueChange, Report, ReportOutcome, Selection, Start,
@@ -19,7 +17,7 @@ use crate::engine::ids::{LeaseToken, LinkId, QueueName, RequestId, ShardId, Task
 use crate::engine::ledger::task::{Payload, Priority, State, Timeouts};
 use crate::engine::retry::PolicyRef;
 
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 32;
 const STEPS: usize = 250;
 pub(super) const KINDS: [&str; 3] = ["x", "y", "z"];
 
@@ -164,15 +162,18 @@ impl Storm {
         self.give(Command::FromWorker { link, message });
     }
 
-    /// Any task, or often one that is dead.
+    /// Any task, or often one that is dead or leased.
     fn some_task(&mut self) -> TaskId {
         let mut ids = self.tasks.clone();
-        if self.one_in(2) {
-            ids.retain(|id| {
-                let task = self.engine.ledger(id.shard()).unwrap().task(*id);
-                task.is_some_and(|task| matches!(task.state, State::Dead { .. }))
-            });
-        }
+        let wanted = self.below(3);
+        ids.retain(|id| {
+            let task = self.engine.ledger(id.shard()).unwrap().task(*id);
+            match task.map(|task| &task.state) {
+                Some(State::Dead { .. }) => wanted != 2,
+                Some(State::Leased(_)) => wanted != 1,
+                Some(State::Pending { .. } | State::Finished(_)) | None => wanted == 0,
+            }
+        });
         self.pick(&ids).unwrap_or(TaskId::MIN)
     }
 
@@ -267,7 +268,7 @@ impl Storm {
             timeouts: Some(Some(self.timeouts()).filter(|_| self.one_in(3))),
             terms: Some(terms),
             aging_ms: Some(aging_ms),
-            finished_max: Some(Some(1).filter(|_| self.one_in(2))),
+            finished_max: Some(self.one_in(2).then(|| self.rng.random_range(0..2))),
             policy: Some(Some(policy).filter(|_| self.one_in(2))),
             dead_letter_queue: Some(Some(target).filter(|_| !self.one_in(3))),
         };
@@ -314,8 +315,8 @@ impl Storm {
                     self.give(Command::LinkClosed { link });
                 }
             }
-            27..=60 => self.say(who),
-            61..=69 => self.operate(),
+            27..=54 => self.say(who),
+            55..=69 => self.operate(),
             70..=76 => self.unary(),
             77..=85 => self.carry(),
             86..=96 => {

@@ -463,6 +463,8 @@ impl World {
     /// The coordinator dies and starts again from its journal, in a later epoch.
     pub(super) fn restart(&mut self) {
         self.check_replay();
+        // No two runs draw the same.
+        self.config.seed += 1;
         let mut engine = Engine::new(self.config.clone());
         self.journal
             .iter()
