@@ -4,6 +4,7 @@
 //! repeated harmless (rule 8), and the making of a task. Never refuses a batch for one bad item.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::engine::command::{Caller, Enqueue, NewTask, Start};
 use crate::engine::effect::{Accepted, Answer, EnqueueEffect};
@@ -27,6 +28,8 @@ struct Remembering {
     key: MemoryKey,
     digest: u64,
     ttl_ms: u64,
+    /// The highest place that is known: what comes after it need not be looked for.
+    highest: Option<u64>,
 }
 
 /// Accepts or refuses each task.
@@ -44,7 +47,7 @@ pub(super) fn handle(
     if let Some(once) = &caller.once {
         remember::recall(step, once)?;
     }
-    let memories = memories_of(&enqueue, caller);
+    let memories = memories_of(step, &enqueue, caller);
     let producer = enqueue.producer.take();
     let sequences = producer.map(|producer| producer.sequences);
     let mut done = Done::new();
@@ -58,7 +61,8 @@ pub(super) fn handle(
             results.push(Ok(existing(id)));
             continue;
         }
-        let result = accept(step, &enqueue.namespace, &memories, task);
+        let by = (&*enqueue.namespace, &caller.by);
+        let result = accept(step, by, &memories, task);
         if let Ok(accepted) = &result {
             done.insert(place, accepted.id);
         }
@@ -78,28 +82,30 @@ pub(super) const fn existing(id: TaskId) -> Accepted {
 }
 
 /// Under which keys a call is remembered.
-fn memories_of(enqueue: &Enqueue, caller: &Caller) -> Vec<Remembering> {
-    let of_producer = enqueue.producer.as_ref().map(|producer| Remembering {
-        key: MemoryKey::Producer {
+fn memories_of(step: &Step<'_>, enqueue: &Enqueue, caller: &Caller) -> Vec<Remembering> {
+    let of_producer = enqueue.producer.as_ref().map(|producer| {
+        let key = MemoryKey::Producer {
             namespace: enqueue.namespace.clone(),
             id: producer.id.clone(),
-        },
-        digest: 0,
-        ttl_ms: limits::PRODUCER_TTL_MS,
+        };
+        (key, 0, limits::PRODUCER_TTL_MS)
     });
-    let of_request = caller.once.as_deref().map(|once| Remembering {
-        key: remember::key_of(once),
-        digest: once.digest,
-        ttl_ms: once.ttl_ms,
+    let of_request = caller.once.as_deref();
+    let of_request = of_request.map(|once| (remember::key_of(once), once.digest, once.ttl_ms));
+    let all = of_producer.into_iter().chain(of_request);
+    let all = all.map(|(key, digest, ttl_ms)| Remembering {
+        highest: remember::known(step, &key).and_then(Memory::highest),
+        key,
+        digest,
+        ttl_ms,
     });
-    of_producer.into_iter().chain(of_request).collect()
+    all.collect()
 }
 
 /// The task that the item of this place became when it was sent before.
 fn known(step: &Step<'_>, memories: &[Remembering], place: u64) -> Option<TaskId> {
-    let mut known = memories
-        .iter()
-        .filter_map(|it| remember::known(step, &it.key));
+    let memories = memories.iter().filter(|it| Some(place) <= it.highest);
+    let mut known = memories.filter_map(|it| remember::known(step, &it.key));
     known.find_map(|memory| memory.task(place))
 }
 
@@ -126,6 +132,7 @@ fn remember_all(step: &mut Step<'_>, memories: Vec<Remembering>, done: &Done) {
         key,
         digest,
         ttl_ms,
+        highest: _,
     } in memories
     {
         let tasks = done.iter().map(|(place, id)| (*place, *id));
@@ -154,7 +161,7 @@ fn remember_all(step: &mut Step<'_>, memories: Vec<Remembering>, done: &Done) {
 
 fn accept(
     step: &mut Step<'_>,
-    namespace: &str,
+    (namespace, by): (&str, &Arc<str>),
     memories: &[Remembering],
     mut new: NewTask,
 ) -> Result<Accepted, Rejection> {
@@ -174,7 +181,7 @@ fn accept(
         if let Some(wanted) = &keys.unique
             && let Some(holder) = unique::holder(step, shard, &queue, &wanted.key)
         {
-            return unique::conflict(step, holder, &queue, new);
+            return unique::conflict(step, holder, &queue, new, by);
         }
     }
     check_room(step, shard, &queue, &new)?;

@@ -198,8 +198,8 @@ fn again(call: &Call) -> Again {
 /// The answer to a request that was made before: what it changed, as it stands now.
 fn repeat(step: &Step<'_>, again: Again, task: Option<TaskId>) -> Result<Answer, Rejection> {
     match again {
-        Again::Task => cancel::answer(step, task.unwrap_or(TaskId::MIN)),
-        Again::Cancelled => cancel::cancelled(step, task.unwrap_or(TaskId::MIN)),
+        Again::Task => cancel::answer(step, task.ok_or(Rejection::KeyNotFound)?),
+        Again::Cancelled => cancel::cancelled(step, task.ok_or(Rejection::KeyNotFound)?),
         Again::Queue(queue) => query::get_queue(step, &queue),
         Again::Kind(name) => kind::get(step, &name),
         Again::Workers(namespace, workers) => Ok(leaving::drained(step, &namespace, &workers)),

@@ -80,6 +80,7 @@ pub(super) fn conflict(
     holder: TaskId,
     queue: &QueueName,
     new: NewTask,
+    by: &Arc<str>,
 ) -> Result<Accepted, Rejection> {
     let keys = new.keys.as_deref().expect("a conflict is about a key");
     let wanted = keys.unique.clone().expect("a conflict is about a key");
@@ -101,7 +102,8 @@ pub(super) fn conflict(
             (EnqueueEffect::Rescheduled, edit)
         }
     };
-    edit::record(step, holder, edit);
+    let by = by.clone();
+    edit::record(step, holder, Edit { by, ..edit });
     let accepted = Accepted { id: holder, how };
     Ok(keep_key(step, holder, queue, &new, accepted))
 }

@@ -75,6 +75,12 @@ impl Memory {
         found.map(|(_, task)| *task)
     }
 
+    /// The highest place or sequence.
+    #[must_use]
+    pub fn highest(&self) -> Option<u64> {
+        self.tasks.iter().map(|(place, _)| *place).max()
+    }
+
     /// What it takes in memory, its key and its places in the indexes included, and about what it
     /// takes in the journal. Bytes.
     #[must_use]

@@ -31,6 +31,8 @@ pub(super) const SHARDS: u16 = 3;
 pub(super) const QUEUES: [&str; 3] = ["a", "b", "c"];
 /// The shortest hard limit that is ever asked for.
 pub(super) const HARD_MS_MIN: u64 = 3000;
+/// Requests, keys and producers that a shard remembers.
+const MEMORIES_MAX: usize = 5;
 /// Ticks that one instant may ask for.
 const TICKS_MAX: usize = 64;
 
@@ -107,6 +109,7 @@ impl Storm {
     }
 
     fn begin(&mut self) {
+        self.engine.core.memories_max = MEMORIES_MAX;
         self.next_segment();
         let mut turn = Turn::default();
         let epoch = self.engine.last_epoch() + 1;
@@ -182,6 +185,11 @@ impl Storm {
             }
         }
         invariants::check(&self.engine);
+        for shard in self.engine.core.shards() {
+            // The call that fills the memory is still remembered, and so is its producer.
+            let count = shard.ledger().memory_count();
+            assert!(count <= MEMORIES_MAX + 2, "I9: {count} are remembered");
+        }
     }
 
     /// Nobody idles while there is work for it, nobody serves a caller who has gone, and what a

@@ -329,6 +329,10 @@ impl Storm {
                 self.give(Command::Tick);
             }
             98 if self.one_in(3) => self.restart(),
+            98 => {
+                let full = self.one_in(3);
+                self.give(Command::DiskFull(full));
+            }
             99 if self.one_in(6) => {
                 self.give(Command::Shutdown);
                 assert!(self.open.is_empty(), "who waits is answered before the end");

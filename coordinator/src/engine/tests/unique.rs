@@ -5,7 +5,7 @@ use super::world::{
     with_terms,
 };
 use crate::engine::command::{
-    Call, CancelMode, NewTask, OnConflict, ReportOutcome, Start, TaskChange,
+    Call, Caller, CancelMode, NewTask, OnConflict, ReportOutcome, Start, TaskChange,
 };
 use crate::engine::effect::EnqueueEffect;
 use crate::engine::ids::TaskId;
@@ -202,7 +202,12 @@ fn a_replaced_task_has_the_new_content_under_the_same_id_at_the_same_place() {
         labels: vec![("b".into(), "2".into())],
         ..holding("new", unique("mail", "w", ReplaceWaiting))
     };
-    let replaced = world.send_one(new).unwrap();
+    let ann = Caller {
+        by: "ann".into(),
+        once: None,
+    };
+    let sent = world.send_as(ann, enqueue_call(vec![new]));
+    let replaced = sent.unwrap().remove(0).unwrap();
     assert_eq!(replaced.how, EnqueueEffect::Replaced);
     assert_eq!(replaced.id, world.id("t1"));
     let view = world.view("t1");
@@ -214,7 +219,8 @@ fn a_replaced_task_has_the_new_content_under_the_same_id_at_the_same_place() {
     let labels = &view.task.side.as_ref().unwrap().labels;
     assert_eq!(labels, &[("b".into(), "2".into())]);
     let acts = &view.task.more().unwrap().acts;
-    assert_eq!(acts.last().unwrap().what.name(), "REPLACED");
+    let act = acts.last().unwrap();
+    assert_eq!((act.what.name(), &*act.by), ("REPLACED", "ann"));
     world.quiet();
     world.hello("w1", &["mail"], 2);
     world.expect(&["w1 gets t1#1", "w1 gets t2#1"]);
