@@ -11,8 +11,8 @@ use crate::{
     error::Error,
     limits::{
         CONTENT_TYPE_BYTES_MAX, DELAY_MAX, HARD_TIMEOUT_MAX, LABEL_VALUE_BYTES_MAX, LABELS_MAX,
-        NAME_CHARS_MAX, PAYLOAD_BYTES_MAX, POLICY_DESCRIPTION_BYTES_MAX, POLICY_NAME_BYTES_MAX,
-        POLICY_RULES_MAX, RULE_ERROR_TYPES_MAX, RULE_ID_BYTES_MAX, TIMEOUT_MIN,
+        NAME_CHARS_MAX, POLICY_DESCRIPTION_BYTES_MAX, POLICY_NAME_BYTES_MAX, POLICY_RULES_MAX,
+        RULE_ERROR_TYPES_MAX, RULE_ID_BYTES_MAX, TIMEOUT_MIN,
     },
 };
 
@@ -50,75 +50,97 @@ pub(crate) fn check_bytes(field: &str, text: &str, max: usize) -> Result<(), Err
     ))
 }
 
-/// Checks two time limits and puts them into their message.
-pub(crate) fn timeouts(
+/// What a span must keep to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// No less.
+    pub(crate) min: Duration,
+    /// No more.
+    pub(crate) max: Duration,
+    /// The same in words.
+    pub(crate) said: &'static str,
+}
+
+/// When a task may start.
+pub(crate) const DELAY: Bounds = Bounds {
+    min: Duration::ZERO,
+    max: DELAY_MAX,
+    said: "at most 3,650 days are allowed",
+};
+
+const RUN_LIMIT: Bounds = Bounds {
+    min: TIMEOUT_MIN,
+    max: HARD_TIMEOUT_MAX,
+    said: "1 ms to 30 days are allowed, or leave it unset",
+};
+
+/// Checks a span, where there is one, and answers it.
+pub(crate) fn check_span(
     field: &str,
-    soft: Option<Duration>,
-    hard: Option<Duration>,
-) -> Result<v1::Timeouts, Error> {
-    for (name, limit) in [("soft", soft), ("hard", hard)] {
-        if let Some(limit) = limit.filter(|limit| *limit < TIMEOUT_MIN) {
-            let problem = format!("is {limit:?}; it must be at least {TIMEOUT_MIN:?}, or unset");
-            return Err(Error::invalid(format!("{field}.{name}"), problem));
-        }
+    span: Option<&prost_types::Duration>,
+    bounds: Bounds,
+) -> Result<Option<Duration>, Error> {
+    let Some(proto) = span else { return Ok(None) };
+    let Ok(span) = Duration::try_from(*proto) else {
+        let problem = format!("is negative; {}", bounds.said);
+        return Err(Error::invalid(field, problem));
+    };
+    if (bounds.min..=bounds.max).contains(&span) {
+        return Ok(Some(span));
     }
-    if let Some(hard) = hard.filter(|hard| *hard > HARD_TIMEOUT_MAX) {
-        let problem = format!("is {hard:?}; at most 30 days are allowed, or leave it unset");
-        return Err(Error::invalid(format!("{field}.hard"), problem));
-    }
-    if let (Some(soft), Some(hard)) = (soft, hard)
-        && soft > hard
-    {
+    Err(Error::invalid(
+        field,
+        format!("is {span:?}; {}", bounds.said),
+    ))
+}
+
+/// Checks the time limits of a run, each by itself and together.
+pub(crate) fn check_timeouts(field: &str, timeouts: &v1::Timeouts) -> Result<(), Error> {
+    let limit = |name: &str, limit: &Option<prost_types::Duration>| {
+        check_span(&format!("{field}.{name}"), limit.as_ref(), RUN_LIMIT)
+    };
+    let soft = limit("soft", &timeouts.soft)?;
+    let hard = limit("hard", &timeouts.hard)?;
+    let extend_max = limit("extend_max", &timeouts.extend_max)?;
+    let Some(hard) = hard else { return Ok(()) };
+    if let Some(soft) = soft.filter(|soft| *soft > hard) {
         let problem = format!(
             "is {soft:?}, above the hard limit of {hard:?}; lower it, or raise the hard limit"
         );
         return Err(Error::invalid(format!("{field}.soft"), problem));
     }
-    let proto = |limit: Option<Duration>| limit.map(|it| proto_duration(field, it)).transpose();
-    Ok(v1::Timeouts {
-        soft: proto(soft)?,
-        hard: proto(hard)?,
-        ..Default::default()
+    if let Some(extend_max) = extend_max.filter(|extend_max| *extend_max < hard) {
+        let problem = format!(
+            "is {extend_max:?}, below the hard limit of {hard:?}; raise it, or leave it unset for \
+             4 times the hard limit"
+        );
+        return Err(Error::invalid(format!("{field}.extend_max"), problem));
+    }
+    Ok(())
+}
+
+/// A span as a message. One that is longer than a message can say stays too long for every limit.
+pub(crate) fn span(span: Duration) -> prost_types::Duration {
+    prost_types::Duration::try_from(span).unwrap_or(prost_types::Duration {
+        seconds: i64::MAX,
+        nanos: 0,
     })
 }
 
-/// A duration as a message.
-pub(crate) fn proto_duration(
-    field: &str,
-    duration: Duration,
-) -> Result<prost_types::Duration, Error> {
-    prost_types::Duration::try_from(duration)
-        .map_err(|error| Error::invalid(field, format!("{duration:?} is too long ({error})")))
-}
-
-/// Checks how long a task is to wait.
-pub(crate) fn check_delay(delay: Duration) -> Result<(), Error> {
-    if delay <= DELAY_MAX {
-        return Ok(());
-    }
-    Err(Error::invalid(
-        "task.delay",
-        format!("is {delay:?}; at most 3,650 days are allowed"),
-    ))
-}
-
 /// Checks what the handler is given.
-pub(crate) fn check_payload(payload: &v1::Payload) -> Result<(), Error> {
+pub(crate) fn check_payload(field: &str, payload: &v1::Payload, max: usize) -> Result<(), Error> {
     let len = payload.data.len();
-    if len > PAYLOAD_BYTES_MAX {
+    if len > max {
         return Err(Error::invalid(
-            "task.payload.data",
+            format!("{field}.data"),
             format!(
-                "has {len} bytes, at most {PAYLOAD_BYTES_MAX} are allowed; store it elsewhere and \
-                 enqueue where it is"
+                "has {len} bytes, at most {max} are allowed; store it elsewhere and enqueue where \
+                 it is"
             ),
         ));
     }
-    check_bytes(
-        "task.payload.content_type",
-        &payload.content_type,
-        CONTENT_TYPE_BYTES_MAX,
-    )?;
+    let field = format!("{field}.content_type");
+    check_bytes(&field, &payload.content_type, CONTENT_TYPE_BYTES_MAX)?;
     if payload
         .content_type
         .bytes()
@@ -127,7 +149,7 @@ pub(crate) fn check_payload(payload: &v1::Payload) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::invalid(
-        "task.payload.content_type",
+        field,
         format!(
             "{:?} is not visible ASCII; use a media type",
             payload.content_type
@@ -136,17 +158,17 @@ pub(crate) fn check_payload(payload: &v1::Payload) -> Result<(), Error> {
 }
 
 /// Checks the labels of a task.
-pub(crate) fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), Error> {
+pub(crate) fn check_labels(field: &str, labels: &BTreeMap<String, String>) -> Result<(), Error> {
     if labels.len() > LABELS_MAX {
         let len = labels.len();
         return Err(Error::invalid(
-            "task.labels",
+            field,
             format!("has {len} entries, at most {LABELS_MAX} are allowed; leave some out"),
         ));
     }
     for (key, value) in labels {
-        check_name("task.labels", key)?;
-        check_bytes(&format!("task.labels.{key}"), value, LABEL_VALUE_BYTES_MAX)?;
+        check_name(field, key)?;
+        check_bytes(&format!("{field}.{key}"), value, LABEL_VALUE_BYTES_MAX)?;
     }
     Ok(())
 }
@@ -163,10 +185,9 @@ pub(crate) fn check_policy_name(field: &str, name: &str, may_be_empty: bool) -> 
 }
 
 /// Checks the sizes and names of an inline retry policy; its arithmetic is the coordinator's.
-pub(crate) fn check_policy(policy: &v1::RetryPolicy) -> Result<(), Error> {
-    const FIELD: &str = "task.inline_retry_policy";
-    check_policy_name(&format!("{FIELD}.name"), &policy.name, true)?;
-    let description = format!("{FIELD}.description");
+pub(crate) fn check_policy(field: &str, policy: &v1::RetryPolicy) -> Result<(), Error> {
+    check_policy_name(&format!("{field}.name"), &policy.name, true)?;
+    let description = format!("{field}.description");
     check_bytes(
         &description,
         &policy.description,
@@ -175,13 +196,13 @@ pub(crate) fn check_policy(policy: &v1::RetryPolicy) -> Result<(), Error> {
     if policy.rules.len() > POLICY_RULES_MAX {
         let len = policy.rules.len();
         return Err(Error::invalid(
-            format!("{FIELD}.rules"),
+            format!("{field}.rules"),
             format!("has {len} entries, at most {POLICY_RULES_MAX} are allowed; merge some"),
         ));
     }
     let mut ids = Vec::with_capacity(policy.rules.len());
     for (index, rule) in policy.rules.iter().enumerate() {
-        let field = format!("{FIELD}.rules[{index}]");
+        let field = format!("{field}.rules[{index}]");
         check_rule(&field, rule)?;
         if ids.contains(&&rule.id) {
             let problem = format!("{:?} is another rule's too; give each its own", rule.id);
@@ -229,7 +250,7 @@ fn check_rule(field: &str, rule: &v1::RetryRule) -> Result<(), Error> {
 }
 
 /// What of a refused text is worth repeating.
-fn shortened(text: &str) -> String {
+pub(crate) fn shortened(text: &str) -> String {
     const SHOWN: usize = 40;
     if text.chars().count() <= SHOWN {
         return text.to_owned();

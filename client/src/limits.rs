@@ -68,5 +68,54 @@ pub const RULE_ID_BYTES_MAX: usize = 64;
 /// The most error types that a retry rule names, and the most that it excludes.
 pub const RULE_ERROR_TYPES_MAX: usize = 32;
 
+/// The longest that a heartbeat may extend a hard timeout to.
+pub const EXTEND_MAX_MAX: Duration = HARD_TIMEOUT_MAX;
+
+/// The shortest ttl, deadline or aging.
+pub const SPAN_MIN: Duration = Duration::from_millis(1);
+
+/// The longest ttl or deadline of a task.
+pub const LIFE_MAX: Duration = DELAY_MAX;
+
+/// The longest that an ended task is kept with its result.
+pub const RESULT_TTL_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
+
+/// The most bytes of an idempotency key or a unique key.
+pub const KEY_BYTES_MAX: usize = 256;
+
+/// The shortest time that an idempotency key or a request id is remembered.
+pub const MEMORY_MIN: Duration = Duration::from_secs(1);
+
+/// The longest time that an idempotency key is remembered.
+pub const IDEMPOTENCY_WINDOW_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
+
+/// The most bytes of a request id.
+pub const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// The longest time that a request id is remembered.
+pub const REQUEST_TTL_MAX: Duration = Duration::from_secs(24 * 3_600);
+
+/// How much longer than a call may take the coordinator is asked to remember an id that the client
+/// made for it: what was sent last may arrive late.
+pub const REQUEST_TTL_MARGIN: Duration = Duration::from_secs(5);
+
+/// The most bytes of the name of who acts.
+pub const ACTOR_BYTES_MAX: usize = 128;
+
+/// The most tasks that a chain goes on with.
+pub const THEN_MAX: usize = 32;
+
+/// The most bytes of a follow-up's own payload.
+pub const FOLLOW_UP_PAYLOAD_BYTES_MAX: usize = 16_384;
+
+/// The longest that a handler may be given to stop by itself.
+pub const GRACE_MAX: Duration = Duration::from_secs(24 * 3_600);
+
+/// The longest step of a queue's priority aging.
+pub const AGING_MAX: Duration = Duration::from_secs(24 * 3_600);
+
+/// The most ended tasks that a queue keeps.
+pub const FINISHED_MAX_MAX: u32 = 100_000;
+
 /// The most bytes of a reason given for people.
 pub const REASON_BYTES_MAX: usize = 256;

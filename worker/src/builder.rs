@@ -3,7 +3,7 @@
 //! Owns the checks: a worker that was built can run. All mistakes that can be seen here are seen
 //! here, and named by field.
 
-use std::{fmt, future::Future, io, time::Duration};
+use std::{fmt, future::Future, io, ops::RangeBounds, time::Duration};
 
 use futures::{FutureExt as _, Stream, stream};
 use redrive_client::connect::{Address, os_seed};
@@ -12,8 +12,10 @@ use redrive_proto::v1::{QueueSubscription, WorkerInfo};
 use crate::{
     driver::Driver,
     handler::{BlockingHandler, Handler},
+    kinds::KindDefaults,
+    names::{NAME_BYTES_MAX, NAME_RULE, is_name},
     pool::Pool,
-    registry::{self, Registry},
+    registry::{self, Declared, Registry, Versions},
     session::{Session, SessionConfig, StopReport, TASKS_MAX},
     signals::{self, Stop},
     stream::Link,
@@ -32,8 +34,6 @@ pub const QUEUES_MAX: usize = 64;
 pub const KINDS_MAX: usize = 1_024;
 /// The greatest weight of a queue.
 pub const WEIGHT_MAX: u32 = 1_000;
-/// The longest name, in bytes.
-const NAME_BYTES_MAX: usize = 128;
 
 /// A setting that cannot work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -244,10 +244,24 @@ impl<S: Clone + Send + Sync + 'static> WorkerBuilder<S> {
         }
     }
 
-    /// Runs tasks of this kind by an asynchronous handler. At most 1,024 kinds, each once.
+    /// Runs tasks of this kind by an asynchronous handler, whatever the version of their payload. At
+    /// most 1,024 kinds, each once.
     pub fn task<A>(self, kind: impl Into<String>, handler: impl Handler<S, A>) -> Self {
         let begin = registry::asynchronous(handler, self.state.clone());
-        self.add(kind.into(), begin)
+        self.add("task", kind.into(), (&(..), begin))
+    }
+
+    /// Runs tasks of this kind whose payload is of one of these versions, for example `1..=3` or
+    /// `2..`; the worker is given no others. A range from 0 takes tasks that state no version, too.
+    /// Each version of a kind has one handler, and together they leave no gap.
+    pub fn task_versions<A>(
+        self,
+        kind: impl Into<String>,
+        versions: impl RangeBounds<u32>,
+        handler: impl Handler<S, A>,
+    ) -> Self {
+        let begin = registry::asynchronous(handler, self.state.clone());
+        self.add("task_versions", kind.into(), (&versions, begin))
     }
 
     /// Runs tasks of this kind by a handler that blocks its thread.
@@ -257,7 +271,31 @@ impl<S: Clone + Send + Sync + 'static> WorkerBuilder<S> {
         handler: impl BlockingHandler<S, A>,
     ) -> Self {
         let begin = registry::blocking(handler, self.state.clone());
-        self.add(kind.into(), begin)
+        self.add("blocking_task", kind.into(), (&(..), begin))
+    }
+
+    /// [`WorkerBuilder::task_versions`] with a handler that blocks its thread.
+    pub fn blocking_task_versions<A>(
+        self,
+        kind: impl Into<String>,
+        versions: impl RangeBounds<u32>,
+        handler: impl BlockingHandler<S, A>,
+    ) -> Self {
+        let begin = registry::blocking(handler, self.state.clone());
+        self.add("blocking_task_versions", kind.into(), (&versions, begin))
+    }
+
+    /// Proposes settings for a kind that has a handler here. They hold until an operator sets the
+    /// kind, or another worker proposes others.
+    pub fn kind_defaults(mut self, kind: impl Into<String>, defaults: KindDefaults) -> Self {
+        let kind = kind.into();
+        if let Some(problem) = defaults.problem() {
+            self.wrong("kind_defaults", format!("kind {kind:?}: {problem}"));
+        } else if !self.registry.propose(kind.clone(), defaults) {
+            let problem = format!("kind {kind:?} has two proposals; leave one");
+            self.wrong("kind_defaults", problem);
+        }
+        self
     }
 
     /// Runs tasks of every kind that has no handler of its own; the worker then takes all kinds.
@@ -267,11 +305,24 @@ impl<S: Clone + Send + Sync + 'static> WorkerBuilder<S> {
         self
     }
 
-    fn add(mut self, kind: String, begin: registry::Begin) -> Self {
+    fn add(
+        mut self,
+        field: &'static str,
+        kind: String,
+        (versions, begin): (&impl RangeBounds<u32>, registry::Begin),
+    ) -> Self {
         if !is_name(&kind) {
-            self.wrong("task", format!("kind {kind:?} {NAME_RULE}"));
-        } else if !self.registry.add(kind.clone(), begin) {
-            self.wrong("task", format!("kind {kind:?} has two handlers; leave one"));
+            self.wrong(field, format!("kind {kind:?} {NAME_RULE}"));
+            return self;
+        }
+        let Some(versions) = Versions::of(versions) else {
+            let problem = format!("kind {kind:?} has a range without a version; turn it round");
+            self.wrong(field, problem);
+            return self;
+        };
+        if !self.registry.add(kind.clone(), versions, begin) {
+            let problem = format!("kind {kind:?} has two handlers for one version; leave one");
+            self.wrong(field, problem);
         }
         self
     }
@@ -313,11 +364,16 @@ impl<S: Clone + Send + Sync + 'static> WorkerBuilder<S> {
             );
             return error("slots", problem);
         }
-        let kinds = self.registry.kinds();
-        if self.registry.is_empty() || kinds.len() > KINDS_MAX {
-            let problem = format!("{} kinds; add 1 to {KINDS_MAX}, or a fallback", kinds.len());
+        let kinds = self.registry.len();
+        if self.registry.is_empty() || kinds > KINDS_MAX {
+            let problem = format!("{kinds} kinds; add 1 to {KINDS_MAX}, or a fallback");
             return error("task", problem);
         }
+        let declared = self.registry.declare();
+        let Declared {
+            kinds,
+            declared_kinds,
+        } = declared.map_err(|(field, problem)| BuildError { field, problem })?;
         let seed = match os_seed() {
             Ok(seed) => seed,
             Err(problem) => return error("builder", format!("{problem}")),
@@ -328,7 +384,7 @@ impl<S: Clone + Send + Sync + 'static> WorkerBuilder<S> {
             host,
             queues: self.queues,
             kinds,
-            ..Default::default()
+            declared_kinds,
         };
         let config = SessionConfig {
             namespace: self.namespace,
@@ -375,16 +431,6 @@ fn check_queues(queues: &[QueueSubscription]) -> Result<(), BuildError> {
         }
     }
     Ok(())
-}
-
-const NAME_RULE: &str = "is no name; use 1 to 128 letters, digits, '.', '_' and '-', beginning \
-                         with a letter or digit";
-
-fn is_name(name: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    (1..=NAME_BYTES_MAX).contains(&name.len())
-        && name.bytes().all(allowed)
-        && name.as_bytes()[0].is_ascii_alphanumeric()
 }
 
 /// The machine's name, cut to what the protocol takes.

@@ -3,7 +3,7 @@
 //! Owns the order in which things happen: one `select!` yields one event, the session takes it in,
 //! and its actions are done before the next. Never decides; logs what an operator wants to know.
 
-use std::{pin::Pin, time::Duration};
+use std::{collections::VecDeque, pin::Pin, time::Duration};
 
 use futures::{Stream, StreamExt as _};
 use tokio::time::timeout;
@@ -12,6 +12,7 @@ use tonic::{Code, Status};
 use crate::{
     builder::RunError,
     clock::Clock,
+    context::ExtendError,
     pool::Pool,
     report::Outcome,
     session::{Action, Input, RunId, Session, StopReport},
@@ -42,6 +43,8 @@ enum Event {
     Stop(Stop),
     Link(LinkEvent),
     Ended(RunId, Option<Box<Outcome>>),
+    /// A handler has something to say; true where it waits for an answer.
+    Spoke(RunId, bool),
     Deadline,
     /// The stream can take a message.
     Room,
@@ -93,6 +96,7 @@ impl Driver {
         let deadline = self.session.next_deadline();
         let wake = self.clock.instant(deadline.unwrap_or_default());
         let Link { incoming, outgoing } = &mut self.link;
+        let outbox = self.pool.outbox();
         let room = async {
             match outgoing {
                 Some(sender) => sender.reserve().await.is_ok(),
@@ -106,6 +110,7 @@ impl Driver {
             Some(stop) = self.stops.next() => Event::Stop(stop),
             event = incoming.next() => Event::Link(event),
             (run, outcome) = self.pool.ended() => Event::Ended(run, outcome.map(Box::new)),
+            (run, urgent) = outbox.next() => Event::Spoke(run, urgent),
             () = tokio::time::sleep_until(wake), if deadline.is_some() => Event::Deadline,
             true = room, if self.session.wants_to_send() => Event::Room,
         }
@@ -139,6 +144,7 @@ impl Driver {
                 Input::Closed
             }
             Event::Ended(run, outcome) => Input::Ended { run, outcome },
+            Event::Spoke(run, urgent) => Input::Spoke { run, urgent },
             Event::Deadline => Input::Tick,
             Event::Room => {
                 self.send();
@@ -152,42 +158,59 @@ impl Driver {
     fn step(&mut self, input: Input) {
         let now_ms = self.clock.now_ms();
         let was_leaving = self.session.is_leaving();
+        let mut inputs = VecDeque::from([input]);
         let mut actions = Vec::new();
-        self.session.step(now_ms, input, &mut actions);
-        if self.session.is_leaving() && !was_leaving {
-            self.pool.drain();
-        }
-        for action in actions {
-            self.act(now_ms, action);
+        while let Some(input) = inputs.pop_front() {
+            self.session.step(now_ms, input, &mut actions);
+            if self.session.is_leaving() && !was_leaving {
+                self.pool.drain();
+            }
+            for action in actions.drain(..) {
+                inputs.extend(self.act(action));
+            }
         }
     }
 
-    fn act(&mut self, now_ms: u64, action: Action) {
+    /// Does what the session wants; what it wanted to know is for it to hear next.
+    fn act(&mut self, action: Action) -> Option<Input> {
         match action {
-            Action::Start { run, delivery } => {
-                let at = |limit: Option<prost_types::Duration>| {
-                    let limit = Duration::try_from(limit?).ok()?;
-                    self.clock.instant(now_ms).checked_add(limit)
-                };
-                let limits = [at(delivery.soft_timeout), at(delivery.hard_timeout)];
+            Action::Start {
+                run,
+                delivery,
+                limits,
+            } => {
+                let limits = limits.map(|at| self.clock.instant(at));
                 self.pool.start(run, *delivery, limits);
             }
             Action::Signal { run, reason } => self.pool.signal(run, reason),
+            Action::Cancel {
+                run,
+                until_ms,
+                detail,
+            } => {
+                let until = until_ms.map(|at| self.clock.instant(at));
+                self.pool.cancel(run, until, &detail);
+            }
             Action::Abort { run, reason } => {
                 tracing::debug!(?run, ?reason, "stopping a handler");
-                if let Some(checkpoint) = self.pool.abort(run, reason) {
-                    self.session
-                        .step(now_ms, Input::Saved { run, checkpoint }, &mut Vec::new());
-                }
+                let checkpoint = self.pool.abort(run, reason)?;
+                return Some(Input::Saved { run, checkpoint });
             }
-            Action::Limits {
-                run,
-                soft_at_ms,
-                hard_at_ms,
-            } => {
-                let limits = [soft_at_ms, hard_at_ms].map(|at| Some(self.clock.instant(at?)));
+            Action::Limits { run, limits } => {
+                let limits = limits.map(|at| self.clock.instant(at));
                 self.pool.limits(run, limits);
             }
+            Action::Collect { run } => {
+                let said = Box::new(self.pool.collect(run)?);
+                return Some(Input::Said { run, said });
+            }
+            Action::Extended {
+                run,
+                number,
+                answer,
+            } => self
+                .pool
+                .answer(run, number, answer.map_err(ExtendError::from)),
             Action::Disconnect { after, reason } => {
                 let wait = self.link.close(after);
                 tracing::info!(reason, ?wait, "leaving the stream, to open another");
@@ -202,6 +225,7 @@ impl Driver {
             }
             Action::Note { token: _, text } => tracing::warn!("{text}"),
         }
+        None
     }
 
     fn send(&mut self) {

@@ -44,6 +44,8 @@
 //! - A panic is a failure of class INTERNAL and type "panic", and may be retried.
 //! - A soft limit, a cancel and a drain are signals in the [`TaskContext`]; the hard limit ends an
 //!   asynchronous handler at its next await.
+//! - A long run tells its [`TaskContext`] how far it is, saves checkpoints for the next run, and asks
+//!   for more time. No run outlives its task's deadline.
 //! - A result is kept until the coordinator has recorded it, over any number of reconnects. A task
 //!   may still run twice: make effects idempotent by its id, or guard them by its fence.
 
@@ -52,7 +54,10 @@ mod clock;
 mod context;
 mod driver;
 mod error;
+mod failure_context;
 mod handler;
+mod kinds;
+mod names;
 mod pool;
 mod registry;
 pub mod report;
@@ -66,11 +71,15 @@ pub use builder::{
     BuildError, DEFAULT_BYTES_MAX, DEFAULT_DRAIN_TIMEOUT, DEFAULT_SLOTS, KINDS_MAX, QUEUES_MAX,
     RunError, WEIGHT_MAX, Worker, WorkerBuilder,
 };
-pub use context::{StopReason, TaskContext};
+pub use context::{Cancellation, ExtendError, StopReason, TaskContext, Timeouts};
 pub use error::{ResultExt, TaskError, TaskResult};
+pub use failure_context::{Content, FailureContext, FailureFacts, RunFacts, Transition};
 pub use handler::{BlockingHandler, BoxFuture, FromTask, Handler, Json, Raw, State};
+pub use kinds::{FollowUp, KindDefaults};
 pub use report::{IntoResult, Labelled, Outcome};
 pub use session::StopReport;
 pub use signals::{Stop, stops};
 
-pub use redrive_proto::v1::{Failure, FailureClass, Payload, Priority};
+pub use redrive_proto::v1::{
+    Cause, DeliveryMode, Failure, FailureClass, Payload, Priority, RetryPolicy,
+};

@@ -4,7 +4,11 @@
 //! followed by exactly one end. A panic is an outcome, never the end of the worker. Decides nothing
 //! about leases: the session says what starts, what is asked to stop and what is stopped.
 
-use std::{any::Any, collections::BTreeMap, collections::HashMap};
+use std::{
+    any::Any,
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use redrive_proto::v1::{Delivery, FailureClass, Payload};
 use tokio::{
@@ -14,10 +18,10 @@ use tokio::{
 };
 
 use crate::{
-    context::{Signals, StopReason, TaskContext},
+    context::{Cancel, ExtendError, Outbox, Signals, StopReason, TaskContext, Timeouts},
     registry::{Registry, Work},
     report::{Outcome, failure},
-    session::RunId,
+    session::{Limits, RunId, Said},
 };
 
 #[derive(Debug)]
@@ -35,6 +39,7 @@ pub(crate) struct Pool {
     set: JoinSet<Outcome>,
     runs: BTreeMap<RunId, Run>,
     by_id: HashMap<Id, RunId>,
+    outbox: Arc<Outbox>,
     draining: bool,
 }
 
@@ -45,21 +50,21 @@ impl Pool {
             set: JoinSet::new(),
             runs: BTreeMap::new(),
             by_id: HashMap::new(),
+            outbox: Arc::default(),
             draining: false,
         }
     }
 
     /// Starts a handler. Its limits are only for it to read: the session enforces them.
-    pub(crate) fn start(&mut self, run: RunId, delivery: Delivery, limits: [Option<Instant>; 2]) {
-        let [soft_at, hard_at] = limits;
+    pub(crate) fn start(&mut self, run: RunId, delivery: Delivery, limits: Limits<Instant>) {
         let signals = Signals {
-            stop: None,
-            soft_at,
-            hard_at,
+            limits,
             draining: self.draining,
+            ..Signals::default()
         };
         let (signals, receiver) = watch::channel(signals);
-        let task = TaskContext::new(delivery, receiver);
+        let outbox = (run, Arc::clone(&self.outbox));
+        let task = TaskContext::of_run(delivery, receiver, outbox);
         let abort = match self.registry.begin(task.clone()) {
             Work::Async(future) => self.set.spawn(future),
             Work::Blocking(work) => self.set.spawn_blocking(work),
@@ -77,22 +82,45 @@ impl Pool {
         );
     }
 
-    /// Asks a handler to stop.
-    pub(crate) fn signal(&self, run: RunId, reason: StopReason) {
+    fn tell(&self, run: RunId, change: impl FnOnce(&mut Signals)) {
         if let Some(run) = self.runs.get(&run) {
-            run.signals
-                .send_modify(|signals| signals.stop = Some(reason));
+            run.signals.send_modify(change);
         }
     }
 
+    /// Asks a handler to stop.
+    pub(crate) fn signal(&self, run: RunId, reason: StopReason) {
+        self.tell(run, |signals| signals.stop(reason));
+    }
+
+    /// Asks a handler to stop because its task was cancelled; it is stopped at `until`.
+    pub(crate) fn cancel(&self, run: RunId, until: Option<Instant>, detail: &str) {
+        let detail = detail.into();
+        self.tell(run, |signals| {
+            signals.cancel = Some(Cancel { until, detail });
+            signals.stop(StopReason::Requested);
+        });
+    }
+
     /// Tells a handler its new limits.
-    pub(crate) fn limits(&self, run: RunId, limits: [Option<Instant>; 2]) {
+    pub(crate) fn limits(&self, run: RunId, limits: Limits<Instant>) {
+        self.tell(run, |signals| signals.set_limits(limits));
+    }
+
+    /// Which handlers have something to say.
+    pub(crate) fn outbox(&self) -> Arc<Outbox> {
+        Arc::clone(&self.outbox)
+    }
+
+    /// What a handler said since this was called before.
+    pub(crate) fn collect(&self, run: RunId) -> Option<Said> {
+        Some(self.runs.get(&run)?.task.collect())
+    }
+
+    /// Answers a handler's question for other limits.
+    pub(crate) fn answer(&self, run: RunId, number: u64, answer: Result<Timeouts, ExtendError>) {
         if let Some(run) = self.runs.get(&run) {
-            let [soft_at, hard_at] = limits;
-            run.signals.send_modify(|signals| {
-                signals.soft_at = soft_at;
-                signals.hard_at = hard_at;
-            });
+            run.task.answer(number, answer);
         }
     }
 
@@ -102,7 +130,7 @@ impl Pool {
         self.signal(run, reason);
         let run = self.runs.get(&run)?;
         run.abort.abort();
-        run.task.take_saved()
+        run.task.close()
     }
 
     /// Tells every handler that the worker is on its way out.
@@ -141,8 +169,9 @@ impl Pool {
                 continue;
             };
             debug_assert_eq!(ended.id, id);
+            let saved = ended.task.close();
             let outcome = outcome.map(|outcome| Outcome {
-                checkpoint: outcome.checkpoint.or_else(|| ended.task.take_saved()),
+                checkpoint: outcome.checkpoint.or(saved),
                 ..outcome
             });
             return (run, outcome);

@@ -1,15 +1,19 @@
 //! Runs one handler without a coordinator, for the tests of those who write handlers.
 //!
-//! Owns nothing that runs in production. Panics are not caught here: they fail the test.
+//! Owns nothing that runs in production. Time limits that a handler asks for are granted. Panics are not caught here: they fail the test.
+
+use std::time::Duration;
 
 use redrive_proto::v1::{Delivery, Failure, Payload, Priority};
 use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::{
-    context::{Signals, StopReason, TaskContext},
+    clock,
+    context::{Cancel, Signals, StopReason, TaskContext},
     handler::{BlockingHandler, Handler},
     report::Outcome,
+    session::{Limits, wire},
 };
 
 /// A task to try a handler on. Its context says attempt 1 of 5, unless told otherwise.
@@ -84,11 +88,25 @@ impl TestTask {
 
     /// Asks the handler to stop before it begins.
     pub fn stopped(mut self, reason: StopReason) -> Self {
+        if reason == StopReason::Requested {
+            return self.cancelled(None, "");
+        }
         self.signals.stop = Some(reason);
         self
     }
 
-    /// Changes anything else about the delivery.
+    /// Cancels the task before the handler begins, with so much grace; nobody stops it then.
+    pub fn cancelled(mut self, grace: Option<Duration>, detail: &str) -> Self {
+        self.signals.stop = Some(StopReason::Requested);
+        self.signals.cancel = Some(Cancel {
+            until: grace.map(|grace| clock::now() + grace),
+            detail: detail.into(),
+        });
+        self
+    }
+
+    /// Changes anything else about the delivery. Its time limits and its deadline are for the handler
+    /// to read; nobody enforces them.
     pub fn with(mut self, change: impl FnOnce(&mut Delivery)) -> Self {
         change(&mut self.delivery);
         self
@@ -96,8 +114,7 @@ impl TestTask {
 
     /// Runs an asynchronous handler; what it saved for the next run is in the outcome.
     pub async fn run<S, A>(self, handler: impl Handler<S, A>, state: &S) -> Outcome {
-        let (signals, receiver) = watch::channel(self.signals);
-        let task = TaskContext::new(self.delivery, receiver);
+        let (task, signals) = self.begin();
         let outcome = handler.call(task.clone(), state).await;
         drop(signals);
         with_saved(&task, outcome)
@@ -105,16 +122,31 @@ impl TestTask {
 
     /// Runs a blocking handler on this thread.
     pub fn run_blocking<S, A>(self, handler: impl BlockingHandler<S, A>, state: &S) -> Outcome {
-        let (signals, receiver) = watch::channel(self.signals);
-        let task = TaskContext::new(self.delivery, receiver);
+        let (task, signals) = self.begin();
         let outcome = handler.call(task.clone(), state);
         drop(signals);
         with_saved(&task, outcome)
     }
+
+    fn begin(self) -> (TaskContext, watch::Sender<Signals>) {
+        let Self {
+            delivery,
+            mut signals,
+        } = self;
+        let now = clock::now();
+        let at = |limit: Option<_>| now.checked_add(wire::duration(limit?));
+        signals.limits = Limits {
+            soft: at(delivery.soft_timeout),
+            hard: at(delivery.hard_timeout),
+            deadline: at(delivery.deadline),
+        };
+        let (sender, receiver) = watch::channel(signals);
+        (TaskContext::new(delivery, receiver), sender)
+    }
 }
 
 fn with_saved(task: &TaskContext, outcome: Outcome) -> Outcome {
-    let checkpoint = outcome.checkpoint.or_else(|| task.take_saved());
+    let checkpoint = outcome.checkpoint.or_else(|| task.close());
     Outcome {
         checkpoint,
         ..outcome

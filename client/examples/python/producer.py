@@ -32,9 +32,11 @@ class Producer:
         self.tasks, self.workers = TaskServiceStub(channel), WorkerServiceStub(channel)
         self.queue = queue
 
-    def enqueue(self, kind, data=b"", policy=None):
+    def enqueue(self, kind, data=b"", policy=None, key=""):
+        """With a key, enqueueing the same again answers with the first task's id."""
         spec = task.TaskSpec(queue=self.queue, kind=kind, inline_retry_policy=policy,
-                             payload=common.Payload(data=data, content_type="text/plain"))
+                             payload=common.Payload(data=data, content_type="text/plain"),
+                             idempotency_key=key)
         request = tasks.EnqueueTaskRequest(task=spec)
         # Until the coordinator listens, wait_for_ready holds the call back instead of failing it.
         answer = self.tasks.EnqueueTask(request, timeout=DEADLINE, wait_for_ready=True)
@@ -60,6 +62,12 @@ class Producer:
             time.sleep(0.05)
         raise AssertionError(f"no worker took {task_id}")
 
+    def cancel(self, task_id, reason, grace):
+        """Asks the handler to stop; after so many seconds its lease is revoked."""
+        request = tasks.CancelTaskRequest(
+            task_id=task_id, reason=reason, grace=Duration(seconds=grace))
+        return self.tasks.CancelTask(request, timeout=DEADLINE).disposition
+
     def drain(self, worker_id):
         request = workers.DrainWorkersRequest(worker_ids=[worker_id], reason="the example is over")
         return list(self.workers.DrainWorkers(request, timeout=DEADLINE).worker_ids)
@@ -76,12 +84,14 @@ def expect(ended, result, runs):
 def main(address, worker_id, queue):
     producer = Producer(address, queue)
 
-    # Complete: it runs once and answers.
-    expect(producer.run("hello", b"ada"), b"hello, ada", runs=1)
+    # Complete: it runs once and answers. Enqueued again with its key, it is still the same task.
+    task_id = producer.enqueue("hello", b"ada", key="order-7")
+    assert producer.enqueue("hello", b"ada", key="order-7") == task_id
+    expect(producer.end_of(task_id), b"hello, ada of order-7", runs=1)
 
-    # Retry: it fails once, and the coordinator runs it again as the policy says.
+    # Retry: it fails once, and goes on from its checkpoint when the policy says.
     ended = producer.run("flaky", policy=fixed(100))
-    expect(ended, b"second time lucky", runs=2)
+    expect(ended, b"resumed at page 3", runs=2)
     assert ended.history[0].outcome == task.RUN_OUTCOME_FAILED
     assert ended.history[0].failure.message == "connection reset"
     assert [run.attempt for run in ended.history] == [1, 2]
@@ -97,6 +107,15 @@ def main(address, worker_id, queue):
     ended = producer.run("cut")
     expect(ended, b"resumed", runs=1)
     assert ended.budgets.crashes == 0
+
+    # Cancel: the handler is asked to stop and gives the task back, which ends a cancelled one.
+    task_id = producer.enqueue("endless")
+    producer.until_held(task_id)
+    disposition = producer.cancel(task_id, "the order was withdrawn", grace=10)
+    assert disposition == tasks.CANCEL_DISPOSITION_CANCELLING
+    ended = producer.end_of(task_id)
+    assert ended.state == task.TASK_STATE_CANCELLED, ended
+    print("ok: endless was cancelled", flush=True)
 
     # Drain: the worker finishes what it holds, and leaves.
     task_id = producer.enqueue("slow")

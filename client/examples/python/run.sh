@@ -72,11 +72,11 @@ if kill -0 "$worker" 2>/dev/null; then
 fi
 wait "$worker" || { echo "the worker left with exit code $?" >&2; exit 1; }
 
-# hello 1, flaky 2, limited 2, cut 1, slow 1: each run was reported and recorded, once.
+# hello 1, flaky 2, limited 2, cut 1, endless 1, slow 1: each run was reported and recorded, once.
 recorded=$(grep -c '^report: REPORT_STATUS_RECORDED$' "$work/worker.log" || true)
 reports=$(grep -c '^report: ' "$work/worker.log" || true)
-if [ "$recorded" -ne 7 ] || [ "$reports" -ne 7 ]; then
-  echo "expected 7 reports, all RECORDED; got $reports, $recorded of them RECORDED" >&2
+if [ "$recorded" -ne 8 ] || [ "$reports" -ne 8 ]; then
+  echo "expected 8 reports, all RECORDED; got $reports, $recorded of them RECORDED" >&2
   exit 1
 fi
-echo "ok: the worker resumed its cut session, had 7 reports recorded, and left when drained"
+echo "ok: the worker resumed its cut session, had 8 reports recorded, and left when drained"

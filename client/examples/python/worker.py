@@ -1,7 +1,8 @@
 """A worker without an SDK. Usage: python worker.py 127.0.0.1:7480 worker-1 examples
 
 It keeps every report until it is acknowledged. A stream that breaks ends nothing: it connects again
-with its session id and the leases it holds. Drained, it finishes those, says Goodbye and exits.
+with its session id and the leases it holds. A Cancel asks a handler to stop, or says that its lease
+is gone: then nothing is reported. Drained, it finishes what it holds, says Goodbye and exits.
 """
 import queue
 import random
@@ -11,53 +12,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
-from google.protobuf.duration_pb2 import Duration
-from redrive.v1 import common_pb2 as common, worker_service_pb2 as pb
+from redrive.v1 import common_pb2 as common, heartbeat_pb2, worker_service_pb2 as pb
 from redrive.v1.worker_service_pb2_grpc import WorkerServiceStub
 
+from handlers import HANDLERS, fails
+
 SLOTS = 4
-
-
-def fails(failure_class, message, **more):
-    failure = common.Failure(failure_class=failure_class, type="python:Error", message=message)
-    return {"fail": pb.Fail(failure=failure, **more)}
-
-
-def completes(data):
-    return {"complete": pb.Complete(result=common.Payload(data=data))}
-
-
-def hello(worker, task):
-    """Completes at once."""
-    return completes(b"hello, " + task.payload.data)
-
-
-def flaky(worker, task):
-    """Fails once; the coordinator decides when it runs again."""
-    first = fails(common.FAILURE_CLASS_NETWORK, "connection reset")
-    return first if task.attempt == 1 else completes(b"second time lucky")
-
-
-def limited(worker, task):
-    """Is told by another service to come back in two seconds, as by an HTTP 429."""
-    later = fails(common.FAILURE_CLASS_RATE_LIMITED, "429", retry_after=Duration(seconds=2))
-    return later if task.attempt == 1 else completes(b"let in")
-
-
-def slow(worker, task):
-    """Is running when the worker is drained."""
-    time.sleep(1)
-    return completes(b"done in spite of the drain")
-
-
-def cut(worker, task):
-    """Loses its stream in the middle of a run, and completes once the session is resumed."""
-    worker.resumed.clear()
-    worker.call.cancel()
-    return completes(b"resumed" if worker.resumed.wait(timeout=20) else b"not resumed")
-
-
-HANDLERS = {f.__name__: f for f in (hello, flaky, limited, slow, cut)}
+ASKS = (pb.CANCEL_REASON_REQUESTED, pb.CANCEL_REASON_SOFT_TIMEOUT)  # the others take the lease
 
 
 class Worker:
@@ -66,7 +27,7 @@ class Worker:
         queues = [pb.QueueSubscription(queue=queue_name)]
         self.info = pb.WorkerInfo(worker_id=worker_id, queues=queues, kinds=HANDLERS)
         self.pool, self.lock = ThreadPoolExecutor(SLOTS), threading.Lock()
-        self.held = {}  # lease token -> None while it runs, then its report until acknowledged
+        self.held = {}  # lease token -> the event while it runs, its report until acknowledged
         self.session_id, self.connected, self.gone = "", False, False
         self.capacity = pb.Capacity(tasks_max=SLOTS)
         self.resumed = threading.Event()
@@ -92,23 +53,25 @@ class Worker:
 
     def on_welcome(self, welcome):
         self.session_id = welcome.session_id
+        for token in welcome.lost:
+            self.stop(token, lost=True)
         with self.lock:
-            self.held = {k: v for k, v in self.held.items() if k not in welcome.lost}
             self.connected = True
-            for report in filter(None, self.held.values()):
-                self.send(reports=pb.ReportBatch(reports=[report]))
+            reports = [held for held in self.held.values() if isinstance(held, pb.Report)]
+            if reports:
+                self.send(reports=pb.ReportBatch(reports=reports))
         if welcome.resumed:
             self.resumed.set()
 
     def on_deliveries(self, batch):
         for task in batch.deliveries:
-            self.held[task.lease_token] = None
-            self.pool.submit(self.handle, task)
+            stop = self.held[task.lease_token] = threading.Event()
+            self.pool.submit(self.handle, task, stop)
         self.send(receipt=pb.Receipt(received_through=batch.deliveries[-1].sequence))
 
-    def handle(self, task):
+    def handle(self, task, stop):
         try:
-            outcome = HANDLERS[task.kind](self, task)
+            outcome = HANDLERS[task.kind](self, task, stop)
         except Exception as error:  # whatever a handler raises is a failure of its task
             outcome = fails(common.FAILURE_CLASS_INTERNAL, repr(error))
         print(f"ran {task.kind}: {next(iter(outcome))}", flush=True)
@@ -118,6 +81,32 @@ class Worker:
                 self.held[task.lease_token] = report
                 if self.connected:
                     self.send(reports=pb.ReportBatch(reports=[report]))
+
+    def beat(self, task, progress, checkpoint):
+        """Tells how far a run is, and what the next one is handed should this one be lost."""
+        beat = heartbeat_pb2.Heartbeat(lease_token=task.lease_token, progress=progress,
+                                       checkpoint=checkpoint)
+        with self.lock:
+            if self.connected:
+                self.send(heartbeats=heartbeat_pb2.HeartbeatBatch(heartbeats=[beat]))
+
+    def stop(self, token, lost):
+        """Asks a handler to stop; where the lease is lost, what it will say is dropped."""
+        with self.lock:
+            if isinstance(self.held.get(token), threading.Event):  # a report is still answered
+                self.held[token].set()
+                if lost:
+                    del self.held[token]
+        self.leave_if_done()
+
+    def on_cancels(self, batch):
+        for cancel in batch.cancels:
+            self.stop(cancel.lease_token, lost=cancel.reason not in ASKS)
+
+    def on_heartbeat_acks(self, batch):
+        for ack in batch.acks:
+            if not ack.held:
+                self.stop(ack.lease_token, lost=True)
 
     def on_report_acks(self, batch):
         for ack in batch.acks:
@@ -131,7 +120,7 @@ class Worker:
         self.leave_if_done()
 
     def leave_if_done(self):
-        if self.capacity.draining and not self.held:
+        if self.capacity.draining and not self.held and not self.gone:
             self.gone = True
             self.send(goodbye=pb.Goodbye(reason="drained"))
             self.outgoing.put(None)  # half-close
@@ -142,7 +131,7 @@ class Worker:
     def on_reconnect(self, _reconnect):
         self.call.cancel()
 
-    on_cancels = on_timeouts = on_refusal = lambda self, message: print(message, flush=True)
+    on_timeouts = on_refusal = lambda self, message: print(message, flush=True)
 
 
 if __name__ == "__main__":

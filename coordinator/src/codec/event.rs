@@ -37,7 +37,7 @@ variants!(Event {
     9 = TimeoutsChanged { id, timeouts },
     10 = RetryScheduled { id, run, budget, not_before, leaves },
     11 = TaskDied { id, run, budget, reason, at, leaves },
-    12 = TaskFinished { id, outcome, at; run, budget, result, label, leaves, expires_at },
+    12 = TaskFinished { id, outcome, at; run, budget, result, label, leaves, expires_at, act },
     14 = TasksForgotten { ids },
     15 = ExpiredThrough { last, at },
     TRANSFER_SENT = TransferSent { target, number, task },

@@ -55,6 +55,7 @@ variants!(ActKind {
     3 = Replaced,
     4 = Rescheduled,
     5 = CancelRequested,
+    6 = Discarded,
 });
 
 shape!(CancelOrder { at; until, by, reason });

@@ -12,7 +12,7 @@ use super::ids::{Fence, QueueName, ShardId, TaskId, Timestamp};
 use super::ledger::history::RunRecord;
 use super::ledger::kind::{Kind, KindName};
 use super::ledger::memory::{Memory, MemoryKey};
-use super::ledger::more::CancelOrder;
+use super::ledger::more::{Act, CancelOrder};
 use super::ledger::queue::{Pause, Queue, QueueSettings};
 use super::ledger::task::{Holder, Outcome, Payload, Task, Timeouts};
 use super::ledger::terms::DeliveryMode;
@@ -191,6 +191,8 @@ pub enum Event {
         leaves: Box<Leaves>,
         /// When it is forgotten; `None` in old records.
         expires_at: Option<Timestamp>,
+        /// Who ended it, where somebody did while no worker held it.
+        act: Option<Box<Act>>,
     },
     /// A dead letter was put back with a fresh budget.
     TaskRedriven {

@@ -41,6 +41,8 @@ pub enum Clause {
     EnqueueTime(Order, Timestamp),
     /// When it died or ended. Live tasks never match.
     EndTime(Order, Timestamp),
+    /// What its handler called its outcome. A task without it matches "is not".
+    OutcomeLabel(Equality, Arc<str>),
 }
 
 /// Equal or not.
@@ -109,6 +111,13 @@ impl Clause {
                 State::Finished(finished) => order.holds(finished.at, *wanted),
                 State::Pending { .. } | State::Leased(_) => false,
             },
+            Self::OutcomeLabel(op, wanted) => op.holds(match &task.state {
+                State::Finished(finished) => {
+                    let label = finished.label.as_deref();
+                    label.is_some_and(|label| text_matches(wanted, label))
+                }
+                State::Pending { .. } | State::Leased(_) | State::Dead { .. } => false,
+            }),
         }
     }
 }

@@ -1,26 +1,21 @@
 //! DeadLetterService: what an operator does with tasks that will not be tried again by themselves.
 
-use std::pin::Pin;
-
-use futures::stream::{self, Stream, StreamExt as _};
 use redrive_proto::v1 as pb;
 use redrive_proto::v1::dead_letter_service_server::DeadLetterService;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::bulk::{Act, BulkRun, Plan, Progress};
+use super::bulk::{Act, BulkRun, Plan, Progress, Stepwise, filter_text, steps};
 use super::convert::page::ListOf;
+use super::convert::request::task_ref;
 use super::convert::view::{Detail, task_view};
 use super::convert::{At, field};
-use super::edge::Edge;
+use super::edge::{Edge, asked, said};
 use super::status::{Refused, answer};
-use super::task_service::task_id;
-use crate::engine::command::Call;
+use crate::engine::command::{Call, Caller};
 use crate::engine::ledger::task::TaskState;
 use crate::engine::limits;
 use crate::engine::rejection::Rejection;
-
-type Stepwise<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// DeadLetterService over the engine's inbox.
 #[derive(Clone, Debug)]
@@ -56,8 +51,9 @@ impl DeadLetters {
         &self,
         request: pb::GetDeadLetterRequest,
     ) -> Result<pb::GetDeadLetterResponse, Refused> {
-        let id = task_id(&request.task_id)?;
-        let view = self.edge.task_answer(Call::GetTask(id.into())).await?;
+        let id = field::task_id(&request.task_id, At::Root.field("task_id"))?;
+        let call = Call::GetTask(id.into());
+        let view = self.edge.task_answer(Caller::default(), call).await?;
         if view.state != TaskState::Dead {
             let wanted = "it would have to be DEAD; look at it with TaskService.GetTask";
             return Err(Rejection::WrongState {
@@ -74,39 +70,46 @@ impl DeadLetters {
 
     async fn redrive(
         &self,
-        request: pb::RedriveTaskRequest,
+        request: Request<pb::RedriveTaskRequest>,
     ) -> Result<pb::RedriveTaskResponse, Refused> {
         let root = At::Root;
-        let id = task_id(&request.task_id)?;
+        let (caller, request) = asked(request)?;
+        let task = task_ref(&request.task_id, request.task_key.as_ref())?;
         let delay = request.delay.as_ref();
         let delay_ms = field::optional_ms(delay, limits::DELAY_MS_MAX, root.field("delay"))?;
         let reason = field::reason(&request.reason, root.field("reason"))?;
         let call = Call::RedriveTask {
-            task: id.into(),
-            reason: "".into(),
+            task,
+            reason: reason.clone(),
             delay_ms: delay_ms.unwrap_or(0),
         };
-        let task = self.edge.task(call).await?;
-        tracing::info!(task = %id, reason = &*reason, "redriven");
+        let by = caller.by.clone();
+        let task = self.edge.task(caller, call).await?;
+        let id = task.task_id.as_str();
+        tracing::info!(task = id, actor = &*by, reason = &*reason, "redriven");
         Ok(pb::RedriveTaskResponse { task: Some(task) })
     }
 
     async fn discard(
         &self,
-        request: pb::DiscardTaskRequest,
+        request: Request<pb::DiscardTaskRequest>,
     ) -> Result<pb::DiscardTaskResponse, Refused> {
-        let id = task_id(&request.task_id)?;
+        let (caller, request) = asked(request)?;
+        let task = task_ref(&request.task_id, request.task_key.as_ref())?;
         let reason = field::reason(&request.reason, At::Root.field("reason"))?;
-        let task = self.edge.task(Call::DiscardTask(id.into())).await?;
-        tracing::info!(task = %id, reason = &*reason, "discarded");
+        let by = caller.by.clone();
+        let task = self.edge.task(caller, Call::DiscardTask(task)).await?;
+        let id = task.task_id.as_str();
+        tracing::info!(task = id, actor = &*by, reason = &*reason, "discarded");
         Ok(pb::DiscardTaskResponse { task: Some(task) })
     }
 
     async fn redrive_many(
         &self,
-        request: pb::RedriveDeadLettersRequest,
+        request: Request<pb::RedriveDeadLettersRequest>,
     ) -> Result<Stepwise<pb::RedriveDeadLettersResponse>, Refused> {
         let root = At::Root;
+        let (by, request) = said(request)?;
         let spread = request.spread.as_ref();
         let spread_ms = field::optional_ms(spread, limits::DELAY_MS_MAX, root.field("spread"))?;
         let reason = field::reason(&request.reason, root.field("reason"))?;
@@ -119,26 +122,25 @@ impl DeadLetters {
             expected_count: request.expected_count,
             count_max: (request.count_max > 0).then_some(request.count_max),
             dry_run: request.dry_run,
+            by,
             reason,
         };
         let run = BulkRun::begin(self.edge.clone(), plan).await?;
-        let told = |Progress {
-                        matched,
-                        changed,
-                        done,
-                    }| pb::RedriveDeadLettersResponse {
-            matched,
-            redriven: changed,
-            done,
+        let told = |progress: Progress| pb::RedriveDeadLettersResponse {
+            matched: progress.matched,
+            redriven: progress.changed,
+            done: progress.done,
         };
-        Ok(self.steps("RedriveDeadLetters", run, told))
+        let shutdown = self.shutdown.clone();
+        Ok(steps("RedriveDeadLetters", run, shutdown, told))
     }
 
     async fn discard_many(
         &self,
-        request: pb::DiscardDeadLettersRequest,
+        request: Request<pb::DiscardDeadLettersRequest>,
     ) -> Result<Stepwise<pb::DiscardDeadLettersResponse>, Refused> {
         let root = At::Root;
+        let (by, request) = said(request)?;
         let reason = field::reason(&request.reason, root.field("reason"))?;
         if request.expected_count.is_none() && !request.dry_run {
             return Err(root
@@ -153,52 +155,18 @@ impl DeadLetters {
             expected_count: request.expected_count,
             count_max: None,
             dry_run: request.dry_run,
+            by,
             reason,
         };
         let run = BulkRun::begin(self.edge.clone(), plan).await?;
-        let told = |Progress {
-                        matched,
-                        changed,
-                        done,
-                    }| pb::DiscardDeadLettersResponse {
-            matched,
-            discarded: changed,
-            done,
+        let told = |progress: Progress| pb::DiscardDeadLettersResponse {
+            matched: progress.matched,
+            discarded: progress.changed,
+            done: progress.done,
         };
-        Ok(self.steps("DiscardDeadLetters", run, told))
-    }
-
-    /// Tells the progress of each step; a step is taken when the caller reads.
-    fn steps<T: 'static>(
-        &self,
-        rpc: &'static str,
-        run: BulkRun,
-        told: fn(Progress) -> T,
-    ) -> Stepwise<T> {
         let shutdown = self.shutdown.clone();
-        let step = move |mut run: BulkRun| {
-            let shutdown = shutdown.clone();
-            async move {
-                let next = if !shutdown.is_cancelled() {
-                    run.next().await?
-                } else if run.stop() {
-                    Err(Rejection::ShuttingDown.into())
-                } else {
-                    return None;
-                };
-                Some((
-                    next.map(told)
-                        .map_err(|refused: Refused| refused.status(rpc)),
-                    run,
-                ))
-            }
-        };
-        stream::unfold(run, step).boxed()
+        Ok(steps("DiscardDeadLetters", run, shutdown, told))
     }
-}
-
-fn filter_text(selection: Option<&pb::Selection>) -> String {
-    selection.map_or_else(String::new, |selection| selection.filter.clone())
 }
 
 #[tonic::async_trait]
@@ -224,33 +192,27 @@ impl DeadLetterService for DeadLetters {
         &self,
         request: Request<pb::RedriveTaskRequest>,
     ) -> Result<Response<pb::RedriveTaskResponse>, Status> {
-        answer("RedriveTask", self.redrive(request.into_inner()).await)
+        answer("RedriveTask", self.redrive(request).await)
     }
 
     async fn discard_task(
         &self,
         request: Request<pb::DiscardTaskRequest>,
     ) -> Result<Response<pb::DiscardTaskResponse>, Status> {
-        answer("DiscardTask", self.discard(request.into_inner()).await)
+        answer("DiscardTask", self.discard(request).await)
     }
 
     async fn redrive_dead_letters(
         &self,
         request: Request<pb::RedriveDeadLettersRequest>,
     ) -> Result<Response<Self::RedriveDeadLettersStream>, Status> {
-        answer(
-            "RedriveDeadLetters",
-            self.redrive_many(request.into_inner()).await,
-        )
+        answer("RedriveDeadLetters", self.redrive_many(request).await)
     }
 
     async fn discard_dead_letters(
         &self,
         request: Request<pb::DiscardDeadLettersRequest>,
     ) -> Result<Response<Self::DiscardDeadLettersStream>, Status> {
-        answer(
-            "DiscardDeadLetters",
-            self.discard_many(request.into_inner()).await,
-        )
+        answer("DiscardDeadLetters", self.discard_many(request).await)
     }
 }

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use prost::Message as _;
 use redrive_proto::v1 as pb;
+use tonic::Request;
 
 use super::convert::page::{ListOf, Selected, page_size, selection, task_cursor, task_token};
+use super::convert::request::{Repeatable, actor, caller};
 use super::convert::view::{Detail, task_view};
 use super::status::Refused;
-use crate::engine::command::{Call, Cursor, ListTasks, Selection};
+use crate::engine::command::{Call, Caller, Cursor, ListTasks, Selection};
 use crate::engine::effect::{Answer, ServerFacts, TaskView};
 use crate::engine::ids::Timestamp;
 use crate::engine::ledger::task::State;
@@ -40,16 +42,25 @@ impl Edge {
         Ok(self.inbox.call(call).await?)
     }
 
+    /// Asks for somebody who said who they are, or gave the request an id.
+    pub(crate) async fn ask_as(&self, by: Caller, call: Call) -> Result<Answer, Refused> {
+        Ok(self.inbox.call_as(by, call).await?)
+    }
+
     /// Asks for one task and shows it whole.
-    pub(crate) async fn task(&self, call: Call) -> Result<pb::Task, Refused> {
-        self.task_answer(call)
+    pub(crate) async fn task(&self, by: Caller, call: Call) -> Result<pb::Task, Refused> {
+        self.task_answer(by, call)
             .await
             .map(|view| task_view(&view, Detail::Whole))
     }
 
     /// Asks for one task.
-    pub(crate) async fn task_answer(&self, call: Call) -> Result<Box<TaskView>, Refused> {
-        let Answer::Task(view) = self.ask(call).await? else {
+    pub(crate) async fn task_answer(
+        &self,
+        by: Caller,
+        call: Call,
+    ) -> Result<Box<TaskView>, Refused> {
+        let Answer::Task(view) = self.ask_as(by, call).await? else {
             return Err(confused("one task"));
         };
         Ok(view)
@@ -116,6 +127,18 @@ impl Edge {
         }
         Ok(page)
     }
+}
+
+/// A call that changes something: who asks with which id, and the rest of the request.
+pub(crate) fn asked<R: Repeatable>(request: Request<R>) -> Result<(Caller, R), Refused> {
+    let (by, mut request) = said(request)?;
+    Ok((caller(by, &mut request)?, request))
+}
+
+/// Who asks, as they say, and what.
+pub(crate) fn said<R>(request: Request<R>) -> Result<(Arc<str>, R), Refused> {
+    let by = actor(request.metadata())?;
+    Ok((by, request.into_inner()))
 }
 
 /// Where a list goes on behind this task.

@@ -235,7 +235,7 @@ mod tests {
 
     impl Decides for TwoQueues {
         fn step(&mut self, _: Timestamp, command: Command, turn: &mut Turn) {
-            let Command::Call { request, call } = command else {
+            let Command::Call { request, call, .. } = command else {
                 return;
             };
             let answer = if let Call::ListQueues { after, .. } = call {
@@ -251,6 +251,7 @@ mod tests {
                         queue,
                         counts,
                         oldest_ready_ms: 1500,
+                        unserved: Vec::new(),
                     }],
                     more: after.is_none(),
                 }

@@ -2,7 +2,7 @@
 //!
 //! Owns the border between the wire and the engine's words: [`convert`] parses, the services ask the
 //! inbox and show the answer, [`status`] says no. Never decides anything about tasks and holds no
-//! state of its own but streams under way. Invariants: whatever reaches the engine is well formed;
+//! state of its own but streams under way and whose turn it is to update a queue. Invariants: whatever reaches the engine is well formed;
 //! every refusal names its reason, and where a field is at fault the field, the limit and the
 //! remedy; every stream of this module ends on shutdown; everything that a stranger can make grow
 //! has a named limit.
@@ -11,6 +11,7 @@ mod bulk;
 mod convert;
 mod dead_letter_service;
 mod edge;
+mod enqueue;
 mod enqueue_stream;
 mod event_service;
 mod filter;
@@ -163,7 +164,7 @@ async fn routes(
         shutdown: shutdown.clone(),
         readers: readers.clone(),
     };
-    let queues = queue_service::Queues { edge: edge.clone() };
+    let queues = queue_service::Queues::new(edge.clone());
     let kinds = kind_service::Kinds { edge: edge.clone() };
     let dead_letters = dead_letter_service::DeadLetters {
         edge: edge.clone(),

@@ -9,11 +9,12 @@ use prost::Message as _;
 use redrive_proto::v1 as pb;
 use redrive_proto::v1::work_response::Message;
 
+use super::convert::beat;
 use super::convert::delivery::{cancel_view, delivery_view, timeouts_change, welcome_view};
 use super::convert::field::duration;
 use super::convert::report::ack_view;
 use super::status::Refused;
-use crate::engine::effect::{Delivery, ReportAck, ToWorker};
+use crate::engine::effect::{BeatAck, Delivery, ReportAck, ToWorker};
 use crate::engine::limits;
 
 /// Messages in the making, oldest first.
@@ -37,6 +38,7 @@ impl Packer {
         let message = match told {
             ToWorker::Delivery(delivery) => return self.deliver(*delivery),
             ToWorker::Acks(acks) => return self.acknowledge(acks),
+            ToWorker::Beats(acks) => return self.answer_beats(acks),
             ToWorker::Cancel {
                 token,
                 reason,
@@ -49,7 +51,6 @@ impl Packer {
                 return self.change_timeouts(timeouts_change(token, timeouts));
             }
             ToWorker::Welcome(welcome) => Message::Welcome(welcome_view(&welcome, super::VERSION)),
-            ToWorker::Beats(_) => return,
             ToWorker::Ping { nonce } => Message::Ping(pb::Ping { nonce }),
             ToWorker::Drain {
                 reason,
@@ -106,6 +107,22 @@ impl Packer {
         }
     }
 
+    fn answer_beats(&mut self, acks: Vec<BeatAck>) {
+        for ack in acks.into_iter().map(beat::ack_view) {
+            match self.messages.back_mut() {
+                Some(Message::HeartbeatAcks(batch))
+                    if batch.acks.len() < limits::BATCH_ITEMS_MAX =>
+                {
+                    batch.acks.push(ack);
+                }
+                Some(_) | None => {
+                    let batch = pb::HeartbeatAckBatch { acks: vec![ack] };
+                    self.messages.push_back(Message::HeartbeatAcks(batch));
+                }
+            }
+        }
+    }
+
     fn cancel(&mut self, cancel: pb::Cancel) {
         match self.messages.back_mut() {
             Some(Message::Cancels(batch)) if batch.cancels.len() < limits::BATCH_ITEMS_MAX => {
@@ -141,6 +158,7 @@ mod tests {
 
     use super::*;
     use crate::engine::effect::{CancelReason, ReportStatus};
+    use crate::engine::ledger::task::Timeouts;
     use crate::server::convert::delivery::tests::sample;
 
     fn delivery(sequence: u64, bytes: usize) -> ToWorker {
@@ -239,5 +257,22 @@ mod tests {
             sizes(&packed(vec![ToWorker::Acks(acks)])),
             [1000, 1000, 500]
         );
+    }
+
+    #[test]
+    fn heartbeats_are_answered_together_and_bounded_in_number() {
+        let ack = BeatAck {
+            raw_token: Bytes::from_static(b"t"),
+            held: false,
+            timeouts: Timeouts::default(),
+            refusal: None,
+        };
+        let beats = |count| ToWorker::Beats(vec![ack.clone(); count]);
+        let messages = packed(vec![beats(2), beats(1000)]);
+        assert_eq!(sizes(&messages), [1000, 2]);
+        let Message::HeartbeatAcks(batch) = &messages[0] else {
+            panic!("acknowledgements of heartbeats")
+        };
+        assert!(!batch.acks[0].held);
     }
 }

@@ -7,6 +7,7 @@ use redrive_proto::v1::server_service_server::ServerService;
 use tonic::{Request, Response, Status};
 
 use super::convert::field::timestamp;
+use super::convert::request::REQUEST_ID_BYTES_MAX;
 use super::edge::Edge;
 use super::status::{Refused, answer};
 use crate::engine::limits;
@@ -70,6 +71,33 @@ const LIMITS: &[(&str, u64)] = &[
         limits::FINISHED_PER_QUEUE_MAX as u64,
     ),
     ("finished_retention_ms", limits::FINISHED_RETENTION_MS),
+    ("result_ttl_ms_max", limits::RESULT_TTL_MS_MAX),
+    (
+        "queue_finished_max",
+        limits::FINISHED_PER_QUEUE_LIMIT as u64,
+    ),
+    ("chain_max", limits::CHAIN_MAX as u64),
+    (
+        "template_payload_bytes_max",
+        limits::TEMPLATE_PAYLOAD_BYTES_MAX as u64,
+    ),
+    ("actor_bytes_max", limits::ACTOR_BYTES_MAX as u64),
+    ("kind_settings_max", limits::KIND_SETTINGS_MAX as u64),
+    ("request_id_bytes_max", REQUEST_ID_BYTES_MAX as u64),
+    ("request_ttl_ms_max", limits::REQUEST_TTL_MS_MAX),
+    ("key_bytes_max", limits::KEY_BYTES_MAX as u64),
+    ("key_window_ms_max", limits::KEY_WINDOW_MS_MAX),
+    ("producers_max", limits::PRODUCERS_MAX as u64),
+    (
+        "producer_sequences_max",
+        limits::PRODUCER_SEQUENCES_MAX as u64,
+    ),
+    (
+        "progress_message_bytes_max",
+        limits::PROGRESS_MESSAGE_BYTES_MAX as u64,
+    ),
+    ("cancel_grace_ms_max", limits::CANCEL_GRACE_MS_MAX),
+    ("aging_ms_max", limits::AGING_MS_MAX),
     ("connections_max", super::CONNECTIONS_MAX as u64),
     (
         "connection_streams_max",

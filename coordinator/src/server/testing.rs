@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::edge::Edge;
-use crate::engine::command::{Call, Command};
+use crate::engine::command::{Call, Caller, Command};
 use crate::engine::effect::{Answer, Effect};
 use crate::engine::rejection::Rejection;
 use crate::journal::Sink as _;
@@ -32,14 +32,26 @@ impl Engine {
     pub(crate) fn answering(
         mut answer: impl FnMut(Call) -> Result<Answer, Rejection> + Send + 'static,
     ) -> Self {
+        Self::answering_callers(move |_, call| answer(call))
+    }
+
+    /// An engine that answers calls like this, and hears who asks.
+    pub(crate) fn answering_callers(
+        mut answer: impl FnMut(Caller, Call) -> Result<Answer, Rejection> + Send + 'static,
+    ) -> Self {
         let engine = Self::silent();
         let desk = Arc::clone(&engine.desk);
         let mut serving = JoinSet::new();
         serving.spawn(async move {
             loop {
                 for command in commands(&desk).await {
-                    if let Command::Call { request, call } = command {
-                        desk.reply(request, answer(call));
+                    if let Command::Call {
+                        request,
+                        caller,
+                        call,
+                    } = command
+                    {
+                        desk.reply(request, answer(caller, call));
                     }
                 }
             }

@@ -110,6 +110,19 @@ impl Inbox {
     /// # Errors
     /// As [`Inbox::call`], but never [`CallError::Busy`].
     pub async fn call_when_room(&self, call: Call) -> Result<Answer, CallError> {
+        let nobody = command::Caller::default();
+        self.call_as_when_room(nobody, call).await
+    }
+
+    /// The same, for somebody who said who they are.
+    ///
+    /// # Errors
+    /// As [`Inbox::call_when_room`].
+    pub async fn call_as_when_room(
+        &self,
+        by: command::Caller,
+        call: Call,
+    ) -> Result<Answer, CallError> {
         let (request, replied) = self.desk.await_reply();
         let caller = Caller {
             desk: &self.desk,
@@ -117,7 +130,7 @@ impl Inbox {
         };
         let command = Command::Call {
             request,
-            caller: command::Caller::default(),
+            caller: by,
             call,
         };
         let pushed = self.desk.queue.push(command).await;

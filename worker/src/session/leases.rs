@@ -6,14 +6,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use redrive_proto::v1::{
-    Cancel, CancelReason, Delivery, FailureClass, Payload, Report, ReportAck, ReportStatus,
-    TimeoutsChange, report,
-};
+use redrive_proto::v1::{Delivery, FailureClass, Payload, Report, ReportAck, ReportStatus, report};
 
-use super::{Action, Link, RunId, STUCK_AFTER_MS, Session, Slot, leaving::LEAVING, wire};
+use super::{
+    Action, Limits, Link, RunId, STUCK_AFTER_MS, Session, Slot, leaving::LEAVING, limits::Limit,
+    wire,
+};
 use crate::{
-    context::StopReason,
+    context::{StopReason, Timeouts},
     report::{Outcome, failure},
 };
 
@@ -22,6 +22,8 @@ use crate::{
 pub(super) struct Lease {
     /// Where it was in the numbering of deliveries; `None` where that numbering began anew.
     pub(super) sequence: Option<u64>,
+    /// When the task's life is over.
+    pub(super) deadline_at: Option<u64>,
     pub(super) hold: Hold,
 }
 
@@ -30,12 +32,7 @@ pub(super) enum Hold {
     /// Waits for a slot.
     Buffered(Box<Delivery>),
     /// Its handler runs.
-    Running {
-        run: RunId,
-        started_ms: u64,
-        soft_at: Option<u64>,
-        hard_at: Option<u64>,
-    },
+    Running(Running),
     /// It ended; the report is kept until it is acknowledged. `run` is the handler that may still
     /// hand in a checkpoint.
     Ended {
@@ -46,19 +43,47 @@ pub(super) enum Hold {
     },
 }
 
-/// What a deadline of a run is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Limit {
-    /// It is asked to stop.
-    Soft,
-    /// It is ended.
-    Hard,
-    /// It was stopped and should have returned its slot.
-    Stuck,
+/// A lease whose handler runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Running {
+    pub(super) run: RunId,
+    pub(super) started_ms: u64,
+    pub(super) limits: Limits<u64>,
+    /// When the grace of a cancel is over.
+    pub(super) revoked_at: Option<u64>,
+}
+
+impl Running {
+    /// Its time limits, counted from its start.
+    pub(super) fn timeouts(&self) -> Timeouts {
+        let since = |at: u64| Duration::from_millis(at.saturating_sub(self.started_ms));
+        Timeouts {
+            soft: self.limits.soft.map(since),
+            hard: self.limits.hard.map(since),
+        }
+    }
+
+    /// The moments at which something becomes of it.
+    pub(super) fn alarms(&self) -> impl Iterator<Item = (u64, RunId, Limit)> + use<> {
+        let Self {
+            run,
+            started_ms: _,
+            limits,
+            revoked_at,
+        } = *self;
+        [
+            (limits.soft, Limit::Soft),
+            (limits.hard, Limit::Hard),
+            (limits.deadline, Limit::Deadline),
+            (revoked_at, Limit::Revoked),
+        ]
+        .into_iter()
+        .filter_map(move |(at, limit)| Some((at?, run, limit)))
+    }
 }
 
 impl Session {
-    pub(super) fn deliver(&mut self, delivery: Delivery) {
+    pub(super) fn deliver(&mut self, now_ms: u64, delivery: Delivery) {
         if delivery.sequence <= self.received_through {
             // A coordinator that was restarted counts from 1 again.
             for lease in self.leases.values_mut() {
@@ -72,8 +97,13 @@ impl Session {
         }
         let token = delivery.lease_token.clone();
         let sequence = Some(delivery.sequence);
-        let hold = Hold::Buffered(Box::new(delivery));
-        self.leases.insert(token.clone(), Lease { sequence, hold });
+        let deadline_at = wire::limit_ms(delivery.deadline).map(|ms| now_ms.saturating_add(ms));
+        let lease = Lease {
+            sequence,
+            deadline_at,
+            hold: Hold::Buffered(Box::new(delivery)),
+        };
+        self.leases.insert(token.clone(), lease);
         if self.leaving.is_some() {
             self.end(&token, None, Outcome::release(LEAVING));
         } else {
@@ -95,33 +125,44 @@ impl Session {
             let Hold::Buffered(delivery) = &lease.hold else {
                 continue;
             };
+            if lease.deadline_at.is_some_and(|at| at <= now_ms) {
+                // The coordinator is about to say the same.
+                self.receipt_due = true;
+                self.end(&token, None, Outcome::release(TOO_LATE));
+                continue;
+            }
 
             let at = |limit| wire::limit_ms(limit).map(|ms| now_ms.saturating_add(ms));
-            let soft_at = at(delivery.soft_timeout);
-            let hard_at = at(delivery.hard_timeout);
-            let hold = Hold::Running {
+            let limits = Limits {
+                soft: at(delivery.soft_timeout),
+                hard: at(delivery.hard_timeout),
+                deadline: lease.deadline_at,
+            };
+            let running = Running {
                 run,
                 started_ms: now_ms,
-                soft_at,
-                hard_at,
+                limits,
+                revoked_at: None,
             };
+            let hold = Hold::Running(running);
             let Hold::Buffered(delivery) = std::mem::replace(&mut lease.hold, hold) else {
                 continue;
             };
             self.next_run += 1;
             self.running += 1;
             self.receipt_due = true;
-            self.slots.insert(
+            let slot = Slot {
+                token,
+                stuck_at: None,
+                stuck: false,
+            };
+            self.slots.insert(run, slot);
+            self.limits.extend(running.alarms());
+            actions.push(Action::Start {
                 run,
-                Slot {
-                    token,
-                    stuck_at: None,
-                    stuck: false,
-                },
-            );
-            self.limits.extend(soft_at.map(|at| (at, run, Limit::Soft)));
-            self.limits.extend(hard_at.map(|at| (at, run, Limit::Hard)));
-            actions.push(Action::Start { run, delivery });
+                delivery,
+                limits,
+            });
         }
     }
 
@@ -190,18 +231,12 @@ impl Session {
     /// Takes a lease out of the counts of what runs or waits.
     fn leave_active(&mut self, token: &Bytes) {
         match self.leases.get(token).map(|lease| &lease.hold) {
-            Some(Hold::Running {
-                run,
-                soft_at,
-                hard_at,
-                ..
-            }) => {
+            Some(&Hold::Running(running)) => {
                 self.running -= 1;
-                for (at, limit) in [(soft_at, Limit::Soft), (hard_at, Limit::Hard)] {
-                    if let Some(at) = at {
-                        self.limits.remove(&(*at, *run, limit));
-                    }
+                for alarm in running.alarms() {
+                    self.limits.remove(&alarm);
                 }
+                self.beats.forget(running.run);
             }
             Some(Hold::Buffered(_)) => {
                 if let Some(at) = self.buffer.iter().position(|waiting| waiting == token) {
@@ -222,7 +257,7 @@ impl Session {
         actions: &mut Vec<Action>,
     ) {
         match self.leases.get(token).map(|lease| &lease.hold) {
-            Some(&Hold::Running { run, .. }) => {
+            Some(&Hold::Running(Running { run, .. })) => {
                 self.end(token, Some(run), outcome);
                 self.stop(now_ms, run, reason, actions);
             }
@@ -232,14 +267,20 @@ impl Session {
     }
 
     /// Forgets a lease that the coordinator took away, and stops what runs for it.
-    pub(super) fn lose(&mut self, now_ms: u64, token: &Bytes, actions: &mut Vec<Action>) {
+    pub(super) fn lose(
+        &mut self,
+        now_ms: u64,
+        token: &Bytes,
+        reason: StopReason,
+        actions: &mut Vec<Action>,
+    ) {
         self.leave_active(token);
         let Some(lease) = self.leases.remove(token) else {
             return;
         };
         self.counts.lost += 1;
-        if let Hold::Running { run, .. } = lease.hold {
-            self.stop(now_ms, run, StopReason::LeaseLost, actions);
+        if let Hold::Running(Running { run, .. }) = lease.hold {
+            self.stop(now_ms, run, reason, actions);
         }
     }
 
@@ -341,121 +382,6 @@ impl Session {
         }
     }
 
-    pub(super) fn cancelled(&mut self, now_ms: u64, cancel: &Cancel, actions: &mut Vec<Action>) {
-        let token = &cancel.lease_token;
-        match cancel.reason() {
-            CancelReason::Requested | CancelReason::Unspecified => {
-                match self.leases.get(token).map(|lease| &lease.hold) {
-                    Some(&Hold::Running { run, .. }) => {
-                        actions.push(Action::Signal {
-                            run,
-                            reason: StopReason::Requested,
-                        });
-                    }
-                    Some(Hold::Buffered(_)) => {
-                        self.end(token, None, Outcome::release("cancelled before it began"));
-                    }
-                    Some(Hold::Ended { .. }) | None => {}
-                }
-            }
-            CancelReason::SoftTimeout => {
-                if let Some(&Hold::Running { run, .. }) =
-                    self.leases.get(token).map(|lease| &lease.hold)
-                {
-                    actions.push(Action::Signal {
-                        run,
-                        reason: StopReason::SoftTimeout,
-                    });
-                }
-            }
-            CancelReason::HardTimeout
-            | CancelReason::LeaseLost
-            | CancelReason::Deadline
-            | CancelReason::Revoked => {
-                // A result that is ready is still sent: the answer says what won.
-                let settled = matches!(
-                    self.leases.get(token).map(|lease| &lease.hold),
-                    Some(Hold::Ended { .. }) | None
-                );
-                if !settled {
-                    self.lose(now_ms, token, actions);
-                }
-            }
-        }
-    }
-
-    pub(super) fn limits_changed(&mut self, change: &TimeoutsChange, actions: &mut Vec<Action>) {
-        let Some(lease) = self.leases.get_mut(&change.lease_token) else {
-            return;
-        };
-        match &mut lease.hold {
-            Hold::Buffered(delivery) => {
-                delivery.soft_timeout = change.soft_timeout;
-                delivery.hard_timeout = change.hard_timeout;
-            }
-            Hold::Running {
-                run,
-                started_ms,
-                soft_at,
-                hard_at,
-            } => {
-                let at = |limit| wire::limit_ms(limit).map(|ms| started_ms.saturating_add(ms));
-                let new = [at(change.soft_timeout), at(change.hard_timeout)];
-                for ((old, new), limit) in [soft_at, hard_at]
-                    .into_iter()
-                    .zip(new)
-                    .zip([Limit::Soft, Limit::Hard])
-                {
-                    if let Some(old) = old {
-                        self.limits.remove(&(*old, *run, limit));
-                    }
-                    self.limits.extend(new.map(|at| (at, *run, limit)));
-                    *old = new;
-                }
-                let [soft_at_ms, hard_at_ms] = new;
-                actions.push(Action::Limits {
-                    run: *run,
-                    soft_at_ms,
-                    hard_at_ms,
-                });
-            }
-            Hold::Ended { .. } => {}
-        }
-    }
-
-    pub(super) fn limit_reached(
-        &mut self,
-        now_ms: u64,
-        run: RunId,
-        limit: Limit,
-        actions: &mut Vec<Action>,
-    ) {
-        let Some(slot) = self.slots.get_mut(&run) else {
-            return;
-        };
-        match limit {
-            Limit::Soft => actions.push(Action::Signal {
-                run,
-                reason: StopReason::SoftTimeout,
-            }),
-            Limit::Hard => {
-                let token = slot.token.clone();
-                let ran = match self.leases.get(&token).map(|lease| &lease.hold) {
-                    Some(Hold::Running { started_ms, .. }) => now_ms.saturating_sub(*started_ms),
-                    Some(Hold::Buffered(_) | Hold::Ended { .. }) | None => 0,
-                };
-                let ran = Duration::from_millis(ran);
-                let text = format!("the run was ended at its hard limit, after {ran:?}");
-                let timeout = Outcome::fail(failure(FailureClass::Timeout, HARD_TIMEOUT, &text));
-                self.abort(now_ms, &token, (StopReason::HardTimeout, timeout), actions);
-            }
-            Limit::Stuck => {
-                slot.stuck = true;
-                self.stuck += 1;
-            }
-        }
-    }
-
     /// The outcome, or a failure where what it carries is larger than the coordinator takes.
     fn within_limits(&self, outcome: Outcome) -> Outcome {
         let max = self.pace.result_bytes_max;
@@ -481,10 +407,11 @@ impl Session {
     }
 }
 
-const HARD_TIMEOUT: &str = "rust:redrive_worker::HardTimeout";
+/// The reason of a delivery that waited here until its task's life was over.
+const TOO_LATE: &str = "its deadline came before it began";
 const INVALID: &str = "rust:redrive_worker::InvalidReport";
 const STOPPED: &str = "rust:redrive_worker::HandlerStopped";
 
-fn within(size: usize, max: u64) -> bool {
+pub(super) fn within(size: usize, max: u64) -> bool {
     u64::try_from(size).is_ok_and(|size| size <= max)
 }

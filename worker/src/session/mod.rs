@@ -9,14 +9,18 @@
 //! - a result is kept until it is acknowledged, and sent again on every new stream;
 //! - what runs is stopped once the coordinator was silent for `abort_after`;
 //! - limits count from the run's own start on the caller's monotonic clock, connected or not;
-//! - memory is bounded by slots and prefetch: requests are made from state, not queued.
+//! - memory is bounded by slots and prefetch: requests are made from state, not queued;
+//! - a run's handler is heard at most once in `HEARTBEAT_INTERVAL_MS`, the latest of what it said.
 
+mod beats;
 mod leases;
 mod leaving;
+mod limits;
 mod requests;
 #[cfg(test)]
 mod tests;
-mod wire;
+pub(crate) mod wire;
+mod words;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -24,13 +28,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use redrive_proto::v1::{Capacity, Delivery, Payload, Refusal, Welcome, WorkerInfo, work_response};
+use redrive_proto::v1::{Capacity, Welcome, work_response};
 
-use crate::{clock::millis, context::StopReason, report::Outcome};
-use leases::{Hold, Lease, Limit};
+use crate::{clock::millis, context::StopReason};
+use beats::Beats;
+use leases::{Hold, Lease};
 use leaving::Leaving;
+use limits::Limit;
 
 pub use leaving::{EXIT_ABANDONED, EXIT_CLEAN, EXIT_UNREPORTED, StopReport};
+pub use words::{Action, Extend, Input, Limits, RunId, Said, SessionConfig};
 
 /// How long the Welcome may take after the Hello, in milliseconds.
 pub const WELCOME_WITHIN_MS: u64 = 10_000;
@@ -42,116 +49,11 @@ pub const IDLE_SILENCE_PINGS: u64 = 18;
 /// How long a stopped handler may take to return its slot until the coordinator is told of a lower
 /// capacity, in milliseconds.
 pub const STUCK_AFTER_MS: u64 = 1_000;
+/// How long after one heartbeat of a run the next one may be sent, in milliseconds. One that asks
+/// for something does not wait.
+pub const HEARTBEAT_INTERVAL_MS: u64 = 200;
 /// The most slots and prefetched deliveries together.
 pub const TASKS_MAX: u32 = 10_000;
-
-/// One run of one task on this worker. Never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RunId(pub u64);
-
-/// What happened, told to [`Session::step`].
-#[derive(Debug)]
-pub enum Input {
-    /// The coordinator sent this.
-    Received(Box<work_response::Message>),
-    /// The stream ended, however it did.
-    Closed,
-    /// A handler ended and its slot is free. `None`: it was stopped and has nothing to say.
-    Ended {
-        /// Which run.
-        run: RunId,
-        /// How it ended.
-        outcome: Option<Box<Outcome>>,
-    },
-    /// The handler of a run that was just aborted had saved this for the next run.
-    Saved {
-        /// Which run.
-        run: RunId,
-        /// What it saved.
-        checkpoint: Payload,
-    },
-    /// Finish what runs, give back the rest, leave. What is not finished within `deadline` is given
-    /// back too; `None`: everything is finished first.
-    Drain {
-        /// Why, for people.
-        reason: String,
-        /// How long what runs may go on.
-        deadline: Option<Duration>,
-    },
-    /// Give everything back now, and leave.
-    ReleaseAll {
-        /// Why, for people.
-        reason: String,
-    },
-    /// A deadline has come.
-    Tick,
-}
-
-/// What the driver must do.
-#[derive(Debug, PartialEq)]
-pub enum Action {
-    /// Run this. Its slot is taken until `Input::Ended` names the run.
-    Start {
-        /// Names the run from here on.
-        run: RunId,
-        /// What to run.
-        delivery: Box<Delivery>,
-    },
-    /// Tell the handler to stop soon.
-    Signal {
-        /// Which run.
-        run: RunId,
-        /// Why.
-        reason: StopReason,
-    },
-    /// Stop the handler now, whatever it does. Its outcome is settled already.
-    Abort {
-        /// Which run.
-        run: RunId,
-        /// Why.
-        reason: StopReason,
-    },
-    /// The limits of a run have changed; counted from its start as before.
-    Limits {
-        /// Which run.
-        run: RunId,
-        /// When it is asked to stop, in milliseconds of the session's clock.
-        soft_at_ms: Option<u64>,
-        /// When it is ended, likewise.
-        hard_at_ms: Option<u64>,
-    },
-    /// Leave this stream and open another, not before `after` where it is given.
-    Disconnect {
-        /// How long the coordinator asked to wait.
-        after: Option<Duration>,
-        /// Why, for people.
-        reason: String,
-    },
-    /// The coordinator could not use something that was sent.
-    Refused(Refusal),
-    /// A report was not taken as it was meant; for the log.
-    Note {
-        /// The task's lease.
-        token: Bytes,
-        /// What became of the report.
-        text: String,
-    },
-}
-
-/// What does not change over a session's life.
-#[derive(Clone, Debug)]
-pub struct SessionConfig {
-    /// The namespace whose queues are served.
-    pub namespace: String,
-    /// Who the worker is.
-    pub worker: WorkerInfo,
-    /// How many handlers run at once, at least 1.
-    pub slots: u32,
-    /// How many deliveries may wait beyond the slots. With the slots, at most 10,000.
-    pub prefetch: u32,
-    /// The most payload bytes to hold; 0 for no limit.
-    pub bytes_max: u64,
-}
 
 /// What the coordinator told in its Welcome, or the defaults until then.
 #[derive(Clone, Copy, Debug)]
@@ -211,6 +113,8 @@ pub struct Session {
     /// Slots whose lease is held and whose handler may go on.
     running: u32,
     limits: BTreeSet<(u64, RunId, Limit)>,
+    /// What handlers say.
+    beats: Beats,
     next_run: u64,
     received_through: u64,
     /// Results to send on this stream, oldest first.
@@ -238,6 +142,7 @@ impl Session {
             stuck: 0,
             running: 0,
             limits: BTreeSet::new(),
+            beats: Beats::default(),
             next_run: 1,
             received_through: 0,
             unsent: VecDeque::new(),
@@ -260,12 +165,15 @@ impl Session {
             Input::Closed => self.link = Link::Down,
             Input::Ended { run, outcome } => self.ended(run, outcome),
             Input::Saved { run, checkpoint } => self.saved(run, checkpoint),
+            Input::Spoke { run, urgent } => self.spoke(now_ms, run, urgent),
+            Input::Said { run, said } => self.said(run, *said, actions),
             Input::Drain { reason, deadline } => self.drain(now_ms, reason, deadline),
             Input::ReleaseAll { reason } => self.drain(now_ms, reason, Some(Duration::ZERO)),
             Input::Tick => self.tick(now_ms, actions),
         }
         self.release_overdue(now_ms, actions);
         self.start_buffered(now_ms, actions);
+        self.collect_due(now_ms, actions);
         self.settle_leaving(now_ms);
     }
 
@@ -282,7 +190,11 @@ impl Session {
             .has_active()
             .then(|| self.heard_ms.saturating_add(self.pace.abort_after_ms));
         let leaving = self.leaving.as_ref().and_then(Leaving::next_deadline);
-        [limit, link, abort, leaving].into_iter().flatten().min()
+        let beat = self.next_collection();
+        [limit, link, abort, leaving, beat]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// True once there is nothing left to do: the driver may end.
@@ -320,7 +232,7 @@ impl Session {
             Message::Welcome(welcome) => self.welcome(now_ms, &welcome, out),
             Message::Deliveries(batch) => {
                 for delivery in batch.deliveries {
-                    self.deliver(delivery);
+                    self.deliver(now_ms, delivery);
                 }
             }
             Message::ReportAcks(batch) => {
@@ -330,7 +242,7 @@ impl Session {
             }
             Message::Cancels(batch) => {
                 for cancel in batch.cancels {
-                    self.cancelled(now_ms, &cancel, out);
+                    self.cancelled(now_ms, cancel, out);
                 }
             }
             Message::Timeouts(batch) => {
@@ -352,8 +264,11 @@ impl Session {
                 });
             }
             Message::Refusal(refusal) => out.push(Action::Refused(refusal)),
-            // Stub: this worker sends no heartbeats yet, so none is answered.
-            Message::HeartbeatAcks(_) => {}
+            Message::HeartbeatAcks(batch) => {
+                for ack in batch.acks {
+                    self.beat_answered(now_ms, ack, out);
+                }
+            }
         }
     }
 
@@ -372,13 +287,13 @@ impl Session {
             if ended.is_some_and(|lease| matches!(lease.hold, Hold::Ended { .. })) {
                 continue;
             }
-            self.lose(now_ms, token, actions);
+            self.lose(now_ms, token, StopReason::LeaseLost, actions);
         }
         if !welcome.resumed {
             // Results outlive the session: each is answered for what it is. What runs does not.
             self.received_through = 0;
             for token in self.active_tokens() {
-                self.lose(now_ms, &token, actions);
+                self.lose(now_ms, &token, StopReason::LeaseLost, actions);
             }
         }
         self.unsent.clear();
@@ -388,6 +303,7 @@ impl Session {
             }
         }
         self.receipt_due = !self.buffer.is_empty();
+        self.repeat_beats();
     }
 
     fn tick(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
@@ -400,7 +316,7 @@ impl Session {
         }
         if self.has_active() && now_ms >= self.heard_ms.saturating_add(self.pace.abort_after_ms) {
             for token in self.active_tokens() {
-                self.lose(now_ms, &token, actions);
+                self.lose(now_ms, &token, StopReason::LeaseLost, actions);
             }
         }
         let reason = match self.link {

@@ -13,11 +13,11 @@ use redrive_proto::v1::{
 use super::{Link, Session, leases::Hold};
 use crate::report::{REASON_BYTES_MAX, clip};
 
-/// The most reports in one message.
-const BATCH_REPORTS_MAX: usize = 1_000;
+/// The most reports or heartbeats in one message.
+pub(super) const BATCH_ITEMS_MAX: usize = 1_000;
 /// The most bytes of reports in one message, unless a single one is larger; never above half of
-/// what the coordinator takes.
-const BATCH_BYTES_MAX: u64 = 1_048_576;
+/// what the coordinator takes. Heartbeats may exceed it by one of them.
+pub(super) const BATCH_BYTES_MAX: u64 = 1_048_576;
 
 impl Session {
     /// The first message of a new stream. From here on the Welcome is awaited.
@@ -59,6 +59,7 @@ impl Session {
             && (self.pong.is_some()
                 || !self.unsent.is_empty()
                 || self.receipt_due
+                || self.beats.wants_to_send()
                 || self.capacity() != self.capacity_told
                 || self.wants_goodbye())
     }
@@ -83,6 +84,9 @@ impl Session {
         if self.receipt_due {
             self.receipt_due = false;
             return Some(request(Message::Receipt(self.receipt())));
+        }
+        if let Some(batch) = self.heartbeat_batch() {
+            return Some(request(Message::Heartbeats(batch)));
         }
         if self.wants_goodbye() {
             self.finished = true;
@@ -110,7 +114,7 @@ impl Session {
                 continue;
             };
             let size = u64::try_from(report.encoded_len()).unwrap_or(u64::MAX);
-            let full = reports.len() == BATCH_REPORTS_MAX || bytes.saturating_add(size) > bytes_max;
+            let full = reports.len() == BATCH_ITEMS_MAX || bytes.saturating_add(size) > bytes_max;
             if full && !reports.is_empty() {
                 break;
             }
@@ -130,7 +134,7 @@ impl Session {
                 sent: false,
                 ..
             } => Some(Report::clone(report)),
-            Hold::Ended { .. } | Hold::Buffered(_) | Hold::Running { .. } => None,
+            Hold::Ended { .. } | Hold::Buffered(_) | Hold::Running(_) => None,
         }
     }
 

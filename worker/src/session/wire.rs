@@ -1,4 +1,4 @@
-//! Reads durations and the Welcome as they come over the wire.
+//! Durations and the Welcome, as they go over the wire.
 //!
 //! Owns the answer to odd values: a negative duration is none at all, and a pace that is not told
 //! keeps its default.
@@ -10,8 +10,17 @@ use redrive_proto::v1::Welcome;
 use super::{Pace, millis_up};
 
 /// The wire's duration; a negative one is zero.
-pub(super) fn duration(wire: prost_types::Duration) -> Duration {
+pub(crate) fn duration(wire: prost_types::Duration) -> Duration {
     Duration::try_from(wire).unwrap_or_default()
+}
+
+/// The duration on the wire; one beyond what the wire can say is its greatest.
+pub(crate) fn of(duration: Duration) -> prost_types::Duration {
+    let farthest = prost_types::Duration {
+        seconds: i64::MAX,
+        nanos: 0,
+    };
+    duration.try_into().unwrap_or(farthest)
 }
 
 /// A time limit in milliseconds, at least 1. `None`: no limit.

@@ -400,6 +400,19 @@ pub(super) fn events() -> Vec<Event> {
             label: None,
             leaves: leaves(),
             expires_at: Some(AT.plus_ms(60_001)),
+            act: None,
+        },
+        Event::TaskFinished {
+            id: id(7),
+            run: None,
+            budget: None,
+            outcome: Outcome::Discarded,
+            at: AT.plus_ms(1),
+            result: None,
+            label: None,
+            leaves: Box::default(),
+            expires_at: None,
+            act: Some(Box::new(act(ActKind::Discarded))),
         },
     ];
     [

@@ -135,6 +135,7 @@ fn the_records_of_a_plain_task_are_small() {
         label: None,
         leaves: Box::new(Leaves::default()),
         expires_at: None,
+        act: None,
     }));
     assert!(finished.len() <= 28, "{}", finished.len());
 }

@@ -217,6 +217,7 @@ fn task_events() -> Vec<Event> {
             label: full.then(|| "sent".into()),
             leaves,
             expires_at: None,
+            act: None,
         });
     }
     events

@@ -147,6 +147,8 @@ fn extend(step: &mut Step<'_>, id: TaskId, wanted: Timeouts) -> Result<(), Rejec
         Some(hard_ms.saturating_mul(limits::EXTENSION_FACTOR))
     });
     let bound_ms = bound_ms.unwrap_or(limits::TIMEOUT_MS_MAX);
+    // Limits that grew with timeouts may be above it: asking for what holds is never too much.
+    let bound_ms = bound_ms.max(known.hard_ms.unwrap_or(0));
     let bound_ms = bound_ms.min(limits::TIMEOUT_MS_MAX);
     let timeouts = Timeouts {
         soft_ms: wanted.soft_ms.or(known.soft_ms),

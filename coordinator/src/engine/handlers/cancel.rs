@@ -12,7 +12,7 @@ use crate::engine::effect::{Answer, CancelReason};
 use crate::engine::event::Event;
 use crate::engine::ids::TaskId;
 use crate::engine::ledger::history::RunOutcome;
-use crate::engine::ledger::more::CancelOrder;
+use crate::engine::ledger::more::{Act, ActKind, CancelOrder};
 use crate::engine::ledger::task::{Holder, Outcome, State};
 use crate::engine::rejection::Rejection;
 use crate::engine::retry::Ending;
@@ -30,7 +30,15 @@ pub(super) fn cancel(
 ) -> Result<Answer, Rejection> {
     let task = step.task(id).ok_or(Rejection::TaskNotFound(id))?;
     match &task.state {
-        State::Pending { .. } => end_run::end_task(step, id, Outcome::Cancelled),
+        State::Pending { .. } => {
+            let act = Act {
+                at: step.now(),
+                what: ActKind::CancelRequested,
+                by: by.clone(),
+                note: cancel.reason.clone(),
+            };
+            end_run::end_task(step, id, Outcome::Cancelled, act);
+        }
         State::Leased(_) => leased(step, id, cancel, by)?,
         State::Dead { .. } => {
             let wanted = "only live tasks are cancelled; discard a dead letter instead";

@@ -9,6 +9,7 @@ use crate::engine::command::{Bulk, BulkAct, Cursor};
 use crate::engine::effect::Answer;
 use crate::engine::event::Event;
 use crate::engine::ids::{TaskId, Timestamp};
+use crate::engine::ledger::more::{Act, ActKind};
 use crate::engine::ledger::task::{Outcome, State};
 use crate::engine::limits;
 use crate::engine::rejection::Rejection;
@@ -34,9 +35,9 @@ pub(super) fn redrive(
 }
 
 /// Deletes one dead letter for good.
-pub(super) fn discard(step: &mut Step<'_>, id: TaskId) -> Result<Answer, Rejection> {
+pub(super) fn discard(step: &mut Step<'_>, id: TaskId, by: &Arc<str>) -> Result<Answer, Rejection> {
     check_dead(step, id, "only dead letters are discarded")?;
-    throw_away(step, id);
+    throw_away(step, id, (by, &Arc::default()));
     cancel::answer(step, id)
 }
 
@@ -112,7 +113,8 @@ pub(super) fn bulk(step: &mut Step<'_>, bulk: &Bulk, by: &Arc<str>) -> Answer {
             ids.len() as u64
         }
         BulkAct::Discard => {
-            ids.iter().for_each(|id| throw_away(step, *id));
+            ids.iter()
+                .for_each(|id| throw_away(step, *id, (by, &Arc::default())));
             matched
         }
     };
@@ -123,8 +125,14 @@ pub(super) fn bulk(step: &mut Step<'_>, bulk: &Bulk, by: &Arc<str>) -> Answer {
     }
 }
 
-fn throw_away(step: &mut Step<'_>, id: TaskId) {
-    end_run::end_task(step, id, Outcome::Discarded);
+fn throw_away(step: &mut Step<'_>, id: TaskId, (by, note): (&Arc<str>, &Arc<str>)) {
+    let act = Act {
+        at: step.now(),
+        what: ActKind::Discarded,
+        by: by.clone(),
+        note: note.clone(),
+    };
+    end_run::end_task(step, id, Outcome::Discarded, act);
 }
 
 /// Where a dead letter stands in the order of scans.

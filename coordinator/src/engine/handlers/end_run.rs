@@ -10,7 +10,7 @@ use crate::engine::event::{Event, Leaves};
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::ids::{QueueName, TaskId};
 use crate::engine::ledger::history::{Delay, RunOutcome, RunRecord};
-use crate::engine::ledger::more::More;
+use crate::engine::ledger::more::{Act, More};
 use crate::engine::ledger::task::{Holder, Outcome, Payload, Side, State, Task};
 use crate::engine::ledger::terms::{DeliveryMode, Source};
 use crate::engine::limits;
@@ -108,9 +108,13 @@ pub(super) fn end_run(step: &mut Step<'_>, id: TaskId, ended: Ended<'_>, extra: 
     tell_waiting(step, id);
 }
 
-/// Ends a task that no run holds.
-pub(super) fn end_task(step: &mut Step<'_>, id: TaskId, outcome: Outcome) {
-    finish(step, id, None, Finish::plain(outcome), Leaves::default());
+/// Ends a task that no run holds, as somebody wants it.
+pub(super) fn end_task(step: &mut Step<'_>, id: TaskId, outcome: Outcome, act: Act) {
+    let finished = Finish {
+        act: Some(Box::new(act)),
+        ..Finish::plain(outcome)
+    };
+    finish(step, id, None, finished, Leaves::default());
     tell_waiting(step, id);
 }
 
@@ -287,6 +291,7 @@ struct Finish {
     budget: Option<Budget>,
     result: Option<Payload>,
     label: Option<Arc<str>>,
+    act: Option<Box<Act>>,
 }
 
 impl Finish {
@@ -297,6 +302,7 @@ impl Finish {
             budget: None,
             result: None,
             label: None,
+            act: None,
         }
     }
 }
@@ -308,6 +314,7 @@ fn finish(step: &mut Step<'_>, id: TaskId, run: Option<RunRecord>, finish: Finis
         budget,
         result,
         label,
+        act,
     } = finish;
     let (run, leaves, at) = (run.map(Box::new), Box::new(leaves), step.now());
     let task = step.task(id).expect("the caller has it");
@@ -323,6 +330,7 @@ fn finish(step: &mut Step<'_>, id: TaskId, run: Option<RunRecord>, finish: Finis
         label,
         leaves,
         expires_at,
+        act,
     };
     step.record(id.shard(), event);
     let queue = step

@@ -131,7 +131,7 @@ fn call_now(
         } => on(step, &task, |step, id| {
             dead::redrive(step, id, delay_ms, (by, &reason))
         }),
-        Call::DiscardTask(task) => on(step, &task, dead::discard),
+        Call::DiscardTask(task) => on(step, &task, |step, id| dead::discard(step, id, by)),
         Call::SetKind { .. } | Call::GetKind(_) | Call::ListKinds { .. } | Call::DeleteKind(_) => {
             kind::call(step, call)
         }

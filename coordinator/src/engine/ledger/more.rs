@@ -112,8 +112,10 @@ pub enum ActKind {
     Replaced,
     /// Its start was moved by a later enqueue with its unique key.
     Rescheduled,
-    /// Asked to stop.
+    /// Cancelled, or asked to stop.
     CancelRequested,
+    /// Deleted as a dead letter.
+    Discarded,
 }
 
 impl ActKind {
@@ -126,6 +128,7 @@ impl ActKind {
             Self::Replaced => "REPLACED",
             Self::Rescheduled => "RESCHEDULED",
             Self::CancelRequested => "CANCEL_REQUESTED",
+            Self::Discarded => "DISCARDED",
         }
     }
 }

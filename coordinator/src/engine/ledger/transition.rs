@@ -320,12 +320,16 @@ impl Task {
             label,
             leaves,
             expires_at,
+            act,
         } = event
         else {
             unreachable!("matched by the caller");
         };
         if let Some(run) = run {
             self.run_ended(run, *budget, leaves);
+        }
+        if let Some(act) = act {
+            self.more_mut().act(act.as_ref().clone());
         }
         self.state = State::Finished(Box::new(Finished {
             outcome: *outcome,

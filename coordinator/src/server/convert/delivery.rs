@@ -5,7 +5,11 @@ use redrive_proto::v1 as pb;
 
 use super::failure::failure_view;
 use super::field::{duration, payload_view, timestamp};
-use super::view::priority_view;
+use super::kind::settings_view;
+use super::task::labels_view;
+use super::terms::delivery_mode_view;
+use super::view::{cause_view, priority_view};
+use crate::engine::command::{KindServed, WorkerInfo};
 use crate::engine::effect::{CancelReason, Delivery, Welcome, WorkerState, WorkerView};
 use crate::engine::ids::LeaseToken;
 use crate::engine::ledger::task::Timeouts;
@@ -43,11 +47,7 @@ pub(crate) fn delivery_view(delivery: Delivery) -> pb::Delivery {
         kind: delivery.kind.to_string(),
         payload: Some(payload_view(&delivery.payload)),
         priority: priority_view(delivery.priority).into(),
-        labels: delivery
-            .labels
-            .iter()
-            .map(|(key, value)| (key.to_string(), value.to_string()))
-            .collect(),
+        labels: labels_view(&delivery.labels),
         enqueue_time: Some(timestamp(delivery.enqueued_at)),
         run: delivery.token.fence.run(),
         attempt: delivery.attempt,
@@ -58,11 +58,11 @@ pub(crate) fn delivery_view(delivery: Delivery) -> pb::Delivery {
         hard_timeout: delivery.timeouts.hard_ms.map(duration),
         previous_failure: delivery.previous_failure.as_ref().map(failure_view),
         checkpoint: delivery.checkpoint.as_ref().map(payload_view),
-        deadline: None,
-        idempotency_key: String::new(),
-        schema_version: 0,
-        cause: None,
-        delivery: 0,
+        deadline: delivery.deadline_ms.map(duration),
+        idempotency_key: delivery.key.as_deref().unwrap_or_default().to_owned(),
+        schema_version: delivery.version,
+        cause: delivery.cause.map(cause_view),
+        delivery: delivery_mode_view(delivery.delivery).into(),
     }
 }
 
@@ -98,6 +98,27 @@ pub(crate) fn timeouts_change(token: LeaseToken, timeouts: Timeouts) -> pb::Time
     }
 }
 
+/// The kinds that a worker runs in every version and says nothing more of, and the others.
+fn kinds(info: &WorkerInfo) -> (Vec<String>, Vec<pb::KindDeclaration>) {
+    let (mut plain, mut declared) = (Vec::new(), Vec::new());
+    for served in &info.kinds {
+        let mut proposals = info.proposals.iter();
+        let proposal = proposals.find(|(kind, _)| *kind == served.kind);
+        if proposal.is_none() && *served == KindServed::every_version(&served.kind) {
+            plain.push(served.kind.to_string());
+            continue;
+        }
+        let endless = served.version_max == u32::MAX;
+        declared.push(pb::KindDeclaration {
+            kind: served.kind.to_string(),
+            version_min: served.version_min,
+            version_max: if endless { 0 } else { served.version_max },
+            defaults: proposal.map(|(_, settings)| settings_view(settings)),
+        });
+    }
+    (plain, declared)
+}
+
 /// A worker as operators see it.
 pub(crate) fn worker_view(view: &WorkerView) -> pb::Worker {
     let info = &view.info;
@@ -114,14 +135,15 @@ pub(crate) fn worker_view(view: &WorkerView) -> pb::Worker {
             queue: queue.queue().to_owned(),
             weight: *weight,
         });
+    let (kinds, declared_kinds) = kinds(info);
     pb::Worker {
         info: Some(pb::WorkerInfo {
             worker_id: info.worker.to_string(),
             version: info.version.to_string(),
             host: info.host.to_string(),
             queues: queues.collect(),
-            kinds: info.kinds.iter().map(|it| it.kind.to_string()).collect(),
-            declared_kinds: Vec::new(),
+            kinds,
+            declared_kinds,
         }),
         session_id: view.session.to_string(),
         state: state.into(),
@@ -136,7 +158,10 @@ pub(crate) fn worker_view(view: &WorkerView) -> pb::Worker {
 pub(crate) mod tests {
     use super::*;
     use crate::engine::ids::{Fence, QueueName, ShardId, TaskId, Timestamp};
+    use crate::engine::ledger::kind::KindSettings;
+    use crate::engine::ledger::more::Cause;
     use crate::engine::ledger::task::{Payload, Priority};
+    use crate::engine::ledger::terms::{DeliveryMode, Transition};
 
     /// A delivery of this sequence with so many payload bytes.
     pub(crate) fn sample(sequence: u64, bytes: usize) -> Delivery {
@@ -163,7 +188,71 @@ pub(crate) mod tests {
             timeouts: Timeouts::default(),
             previous_failure: None,
             checkpoint: None,
+            version: 0,
+            deadline_ms: None,
+            key: None,
+            cause: None,
+            delivery: DeliveryMode::AtLeastOnce,
         }
+    }
+
+    #[test]
+    fn a_delivery_says_what_is_left_of_its_life_where_it_comes_from_and_how_it_is_kept() {
+        let task = TaskId::new(Timestamp(1), ShardId(0), 9);
+        let transition = Transition::Exhausted;
+        let shown = delivery_view(Delivery {
+            version: 3,
+            deadline_ms: Some(1500),
+            key: Some("order 7".into()),
+            cause: Some(Cause { task, transition }),
+            delivery: DeliveryMode::AtMostOnce,
+            ..sample(1, 0)
+        });
+        assert_eq!(shown.schema_version, 3);
+        assert_eq!(shown.deadline, Some(duration(1500)));
+        assert_eq!(shown.idempotency_key, "order 7");
+        let cause = shown.cause.as_ref().unwrap();
+        assert_eq!(cause.task_id, task.to_string());
+        assert_eq!(cause.transition(), pb::Transition::Exhausted);
+        assert_eq!(shown.delivery(), pb::DeliveryMode::AtMostOnce);
+        let plain = delivery_view(sample(1, 0));
+        assert_eq!(plain.delivery(), pb::DeliveryMode::AtLeastOnce);
+    }
+
+    #[test]
+    fn a_worker_shows_ranges_and_proposals_apart_from_plain_kinds() {
+        let settings = KindSettings {
+            max_attempts: Some(2),
+            ..KindSettings::default()
+        };
+        let ranged = |kind: &str, version_max| KindServed {
+            kind: kind.into(),
+            version_min: 2,
+            version_max,
+        };
+        let info = WorkerInfo {
+            namespace: "default".into(),
+            worker: "w".into(),
+            version: "".into(),
+            host: "".into(),
+            queues: Vec::new(),
+            kinds: vec![
+                KindServed::every_version("a"),
+                ranged("b", u32::MAX),
+                ranged("c", 4),
+                KindServed::every_version("d"),
+            ],
+            proposals: vec![("d".into(), Box::new(settings))],
+        };
+        let (plain, declared) = kinds(&info);
+        assert_eq!(plain, ["a"]);
+        let shown: Vec<_> = declared
+            .iter()
+            .map(|each| (each.kind.as_str(), each.version_min, each.version_max))
+            .collect();
+        assert_eq!(shown, [("b", 2, 0), ("c", 2, 4), ("d", 0, 0)]);
+        let defaults = declared[2].defaults.as_ref().unwrap();
+        assert_eq!(defaults.max_attempts, Some(2));
     }
 
     #[test]

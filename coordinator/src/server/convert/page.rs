@@ -16,6 +16,7 @@ use crate::server::filter::{self, Query};
 const TAG_TASK: u8 = 1;
 const TAG_DEAD: u8 = 2;
 const TAG_QUEUE: u8 = 3;
+const TAG_KIND: u8 = 4;
 
 /// A selection whose filter may still have to be told the time.
 #[derive(Clone, Debug)]
@@ -113,21 +114,39 @@ pub(crate) fn task_cursor(token: &str, list: ListOf) -> Parsed<Option<Cursor>> {
     fits.map(Some).ok_or_else(foreign)
 }
 
-/// The token of the page of queues that begins after this one.
-pub(crate) fn queue_token(queue: &QueueName) -> String {
-    let mut bytes = vec![TAG_QUEUE];
-    bytes.extend(queue.as_str().bytes());
+/// Which list of names a page token belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NamesOf {
+    /// Queues.
+    Queues,
+    /// Kinds.
+    Kinds,
+}
+
+impl NamesOf {
+    const fn tag(self) -> u8 {
+        match self {
+            Self::Queues => TAG_QUEUE,
+            Self::Kinds => TAG_KIND,
+        }
+    }
+}
+
+/// The token of the page of names that begins after this one.
+pub(crate) fn name_token(name: &QueueName, list: NamesOf) -> String {
+    let mut bytes = vec![list.tag()];
+    bytes.extend(name.as_str().bytes());
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Where a page of queues begins; `None` for the first one.
-pub(crate) fn queue_cursor(token: &str) -> Parsed<Option<QueueName>> {
+/// Where a page of names begins; `None` for the first one.
+pub(crate) fn name_cursor(token: &str, list: NamesOf) -> Parsed<Option<QueueName>> {
     if token.is_empty() {
         return Ok(None);
     }
     let bytes = decode(token).unwrap_or_default();
     match bytes.split_first() {
-        Some((&TAG_QUEUE, name)) => read_queue(name).map(Some).ok_or_else(foreign),
+        Some((&tag, name)) if tag == list.tag() => read_queue(name).map(Some).ok_or_else(foreign),
         Some(_) | None => Err(foreign()),
     }
 }
@@ -217,8 +236,11 @@ mod tests {
     #[test]
     fn a_token_of_queues_brings_back_the_name() {
         let queue = QueueName::new("team-a", "mail").unwrap();
-        assert_eq!(queue_cursor(&queue_token(&queue)), Ok(Some(queue)));
-        assert_eq!(queue_cursor(""), Ok(None));
+        assert_eq!(
+            name_cursor(&name_token(&queue, NamesOf::Queues), NamesOf::Queues),
+            Ok(Some(queue))
+        );
+        assert_eq!(name_cursor("", NamesOf::Queues), Ok(None));
     }
 
     #[test]
@@ -238,14 +260,14 @@ mod tests {
             "x",
             "%%%",
             "AA",
-            queue_token(&queue).as_str(),
+            name_token(&queue, NamesOf::Queues).as_str(),
             &"A".repeat(100_000),
         ] {
             let refused = task_cursor(foreign, ListOf::Tasks).unwrap_err();
             assert_eq!(refused.field, "page_token");
             assert!(refused.to_string().len() < 200);
         }
-        assert!(queue_cursor(&token).is_err());
+        assert!(name_cursor(&token, NamesOf::Queues).is_err());
     }
 
     #[test]

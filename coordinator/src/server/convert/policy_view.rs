@@ -126,7 +126,11 @@ fn rule(rule: &Rule) -> pb::RetryRule {
         max_attempts: rule.max_attempts,
         spares_attempts: rule.spares_attempts,
         retry_after_mode: retry_after_mode(rule.retry_after_mode).into(),
-        dead_letter_queue: String::new(),
+        dead_letter_queue: rule
+            .dead_letter_queue
+            .as_deref()
+            .unwrap_or_default()
+            .to_owned(),
     }
 }
 

@@ -24,12 +24,13 @@ pub(crate) fn reports(value: Vec<pb::Report>, at: At<'_>) -> Parsed<Vec<Report>>
     Ok(value.into_iter().map(report).collect())
 }
 
+/// A token's bytes as its answer repeats them.
+pub(super) fn echoed(token: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(token.get(..ECHO_BYTES_MAX).unwrap_or(token))
+}
+
 fn report(value: pb::Report) -> Report {
-    let echoed = value
-        .lease_token
-        .get(..ECHO_BYTES_MAX)
-        .unwrap_or(&value.lease_token);
-    let raw_token = Bytes::copy_from_slice(echoed);
+    let raw_token = echoed(&value.lease_token);
     let malformed =
         |InvalidRequest { field, problem }: InvalidRequest| Malformed { field, problem };
     Report {

@@ -59,6 +59,7 @@ impl Timed {
             | Clause::Class(..)
             | Clause::ErrorType(..)
             | Clause::Label(..)
+            | Clause::OutcomeLabel(..)
             | Clause::Attempts(..)
             | Clause::Crashes(..)) => timeless,
         }
@@ -96,8 +97,9 @@ mod tests {
     use super::*;
     use crate::engine::failure::FailureClass;
     use crate::engine::filter::{Equality, Order};
-    use crate::engine::ledger::task::{Outcome, Priority, TaskState};
+    use crate::engine::ledger::task::{Finished, Outcome, Priority, State, TaskState};
     use crate::engine::retry::DeadReason;
+    use crate::server::convert::view::tests::full_view;
 
     const NOW: Timestamp = Timestamp(1_000_000_000);
 
@@ -148,6 +150,10 @@ mod tests {
             (
                 "labels.team-a.x != \"b c\"",
                 Clause::Label(IsNot, "team-a.x".into(), "b c".into()),
+            ),
+            (
+                "outcome_label = insufficient_*",
+                Clause::OutcomeLabel(Is, "insufficient_*".into()),
             ),
             ("attempts >= 3", Clause::Attempts(Order::AtLeast, 3)),
             ("crashes = 0", Clause::Crashes(Order::Equal, 0)),
@@ -337,5 +343,27 @@ mod tests {
         let many = vec!["attempts > 1"; 17].join(" AND ");
         assert_eq!(refused(&many), "has more than 16 comparisons");
         assert_eq!(clauses(&vec!["attempts > 1"; 16].join(" AND ")).len(), 16);
+    }
+
+    #[test]
+    fn an_outcome_label_matches_whole_by_prefix_or_not_at_all() {
+        let ended = |label: Option<&str>| {
+            let finished = Finished {
+                outcome: Outcome::Succeeded,
+                at: Timestamp(5),
+                result: None,
+                label: label.map(Into::into),
+                expires_at: None,
+            };
+            full_view(State::Finished(Box::new(finished))).task
+        };
+        let matches = |text: &str, task| parse(text).unwrap().at(NOW).matches(&task, NOW);
+        let short = || ended(Some("insufficient_funds"));
+        assert!(matches("outcome_label = insufficient_funds", short()));
+        assert!(matches("outcome_label = \"insufficient*\"", short()));
+        assert!(!matches("outcome_label = fine", short()));
+        assert!(!matches("outcome_label = fine", ended(None)));
+        assert!(matches("outcome_label != fine", ended(None)));
+        assert!(refused("outcome_label > a").contains("= or !="));
     }
 }

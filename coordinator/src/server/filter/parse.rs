@@ -13,8 +13,8 @@ use crate::engine::limits;
 use crate::engine::retry::DeadReason;
 use crate::server::convert::field::{At, instant, quoted};
 
-const FIELDS: &str = "state, kind, priority, reason, class, error_type, labels.KEY, attempts, \
-                      crashes, enqueue_time, end_time";
+const FIELDS: &str = "state, kind, priority, reason, class, error_type, labels.KEY, \
+                      outcome_label, attempts, crashes, enqueue_time, end_time";
 const AND: &str = "AND";
 
 const STATES: [TaskState; 11] = [
@@ -48,6 +48,7 @@ enum Field {
     Class,
     ErrorType,
     Label(Arc<str>),
+    OutcomeLabel,
     Attempts,
     Crashes,
     EnqueueTime,
@@ -130,6 +131,7 @@ fn comparison(first: Token, tokens: &mut Tokens<'_>) -> Result<Timed, FilterErro
         }
         Field::ErrorType => Clause::ErrorType(equality()?, value(tokens)?.1.into()),
         Field::Label(key) => Clause::Label(equality()?, key, value(tokens)?.1.into()),
+        Field::OutcomeLabel => Clause::OutcomeLabel(equality()?, value(tokens)?.1.into()),
         Field::Attempts => Clause::Attempts(any_order()?, number(tokens)?),
         Field::Crashes => Clause::Crashes(any_order()?, number(tokens)?),
         Field::EnqueueTime => {
@@ -160,6 +162,7 @@ fn field(token: &Token) -> Result<Field, FilterError> {
         "reason" => Field::Reason,
         "class" => Field::Class,
         "error_type" => Field::ErrorType,
+        "outcome_label" => Field::OutcomeLabel,
         "attempts" => Field::Attempts,
         "crashes" => Field::Crashes,
         "enqueue_time" => Field::EnqueueTime,

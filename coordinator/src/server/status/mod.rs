@@ -5,12 +5,11 @@
 //! forms: a [`tonic::Status`] with google.rpc details, and a [`pb::Refusal`] where the rest of a
 //! batch or stream goes on. Both say the same. Never carries a payload.
 
-use std::collections::HashMap;
-use std::time::Duration;
+mod details;
 
 use redrive_proto::v1 as pb;
 use tonic::{Code, Response, Status};
-use tonic_types::{ErrorDetails, StatusExt as _};
+use tonic_types::StatusExt as _;
 
 use super::convert::InvalidRequest;
 use super::convert::field::duration;
@@ -27,6 +26,9 @@ pub(crate) enum Refused {
     /// It can never be right as it is.
     #[error(transparent)]
     Invalid(#[from] InvalidRequest),
+    /// It is beyond a bound that depends on the state of things.
+    #[error(transparent)]
+    BeyondBound(InvalidRequest),
     /// The engine says no.
     #[error(transparent)]
     Rejected(Rejection),
@@ -41,7 +43,7 @@ pub(crate) enum Refused {
     PolicyNotFound(String),
     /// Not as many are selected as were expected.
     #[error(
-        "{found} dead letters are selected, {expected} were expected: nothing was changed; look \
+        "{found} tasks are selected, {expected} were expected: nothing was changed; look \
          again, and repeat with expected_count = {found}"
     )]
     CountDiffers {
@@ -93,6 +95,7 @@ impl From<CallError> for Refused {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
     FieldInvalid,
+    OutOfRange,
     TaskNotFound,
     QueueNotFound,
     RetryPolicyNotFound,
@@ -125,8 +128,9 @@ type Row = (&'static str, Code, Option<u64>);
 
 impl Reason {
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 25] = [
+    pub(crate) const ALL: [Self; 26] = [
         Self::FieldInvalid,
+        Self::OutOfRange,
         Self::TaskNotFound,
         Self::QueueNotFound,
         Self::RetryPolicyNotFound,
@@ -157,6 +161,7 @@ impl Reason {
     pub(crate) const fn row(self) -> Row {
         match self {
             Self::FieldInvalid => ("FIELD_INVALID", Code::InvalidArgument, None),
+            Self::OutOfRange => ("OUT_OF_RANGE", Code::OutOfRange, None),
             Self::TaskNotFound => ("TASK_NOT_FOUND", Code::NotFound, None),
             Self::QueueNotFound => ("QUEUE_NOT_FOUND", Code::NotFound, None),
             Self::RetryPolicyNotFound => ("RETRY_POLICY_NOT_FOUND", Code::NotFound, None),
@@ -193,6 +198,7 @@ impl Refused {
     pub(crate) const fn reason(&self) -> Reason {
         match self {
             Self::Invalid(_) | Self::Rejected(Rejection::Invalid { .. }) => Reason::FieldInvalid,
+            Self::BeyondBound(_) => Reason::OutOfRange,
             Self::Rejected(Rejection::TaskNotFound(_)) => Reason::TaskNotFound,
             Self::Rejected(Rejection::QueueNotFound(_)) => Reason::QueueNotFound,
             Self::Rejected(Rejection::KeyNotFound) => Reason::TaskNotFound,
@@ -225,6 +231,7 @@ impl Refused {
     fn field(&self) -> Option<(&str, &str)> {
         match self {
             Self::Invalid(InvalidRequest { field, problem })
+            | Self::BeyondBound(InvalidRequest { field, problem })
             | Self::Rejected(Rejection::Invalid { field, problem }) => Some((field, problem)),
             Self::Rejected(
                 Rejection::TaskNotFound(_)
@@ -268,6 +275,18 @@ impl Refused {
         }
     }
 
+    /// The same refusal of a field where its value fits no bound that depends on the state of things.
+    #[must_use]
+    pub(crate) fn beyond_bound(self) -> Self {
+        match self.field() {
+            Some((field, problem)) => Self::BeyondBound(InvalidRequest {
+                field: field.to_owned(),
+                problem: problem.to_owned(),
+            }),
+            None => self,
+        }
+    }
+
     /// As the end of a call or stream.
     #[must_use]
     pub(crate) fn status(&self, rpc: &'static str) -> Status {
@@ -291,143 +310,6 @@ impl Refused {
                 .unwrap_or_default(),
             retry_after: retry_ms.map(duration),
         }
-    }
-
-    fn details(&self) -> ErrorDetails {
-        let (reason, _code, retry_ms) = self.reason().row();
-        let mut details = ErrorDetails::with_error_info(reason, DOMAIN, self.metadata());
-        if let Some(ms) = retry_ms {
-            details.set_retry_info(Some(Duration::from_millis(ms)));
-        }
-        if let Some((field, problem)) = self.field() {
-            details.add_bad_request_violation(field, problem);
-        }
-        let text = self.to_string();
-        match self {
-            Self::Rejected(Rejection::TaskNotFound(id)) => {
-                details.set_resource_info("redrive.v1.Task", id.to_string(), "", text);
-            }
-            Self::Rejected(Rejection::QueueNotFound(queue)) => {
-                details.set_resource_info("redrive.v1.Queue", queue.as_str(), "", text);
-            }
-            Self::PolicyNotFound(name) => {
-                details.set_resource_info("redrive.v1.RetryPolicy", name, "", text);
-            }
-            Self::Rejected(Rejection::WrongState { id, state, wanted }) => {
-                let description = format!("is {state}; {wanted}");
-                details.add_precondition_failure_violation(
-                    "TASK_STATE",
-                    id.to_string(),
-                    description,
-                );
-            }
-            Self::CountDiffers { .. } => {
-                details.add_precondition_failure_violation("COUNT", "expected_count", text);
-            }
-            Self::Rejected(Rejection::KindNotFound(kind)) => {
-                details.set_resource_info("redrive.v1.Kind", kind.as_str(), "", text);
-            }
-            Self::Rejected(
-                Rejection::KeyReused { task } | Rejection::UniqueKeyHeld { task, .. },
-            ) => {
-                details.set_resource_info("redrive.v1.Task", task.to_string(), "", text);
-            }
-            Self::Rejected(Rejection::MemoriesFull { .. }) => {
-                details.add_quota_failure_violation("memories", text);
-            }
-            Self::Rejected(Rejection::MemoryFull { .. }) => {
-                details.add_quota_failure_violation("memory_bytes", text);
-            }
-            Self::Rejected(Rejection::DiskFull) => {
-                details.add_quota_failure_violation("journal_disk", text);
-            }
-            Self::Rejected(Rejection::LimitReached { what, .. }) => {
-                details.add_quota_failure_violation(*what, text);
-            }
-            Self::Busy => {
-                details.add_quota_failure_violation("inbox_commands", text);
-            }
-            Self::WatcherLagged(_) => {
-                details.add_quota_failure_violation("events_remembered", text);
-            }
-            Self::Invalid(_)
-            | Self::Rejected(
-                Rejection::Invalid { .. }
-                | Rejection::KeyNotFound
-                | Rejection::RequestIdReused { .. }
-                | Rejection::ShuttingDown
-                | Rejection::HelloExpected
-                | Rejection::HelloRepeated
-                | Rejection::LinkReplaced,
-            )
-            | Self::Stopped
-            | Self::CursorGone
-            | Self::HelloLate(_)
-            | Self::StreamCut
-            | Self::Confused => {}
-        }
-        details
-    }
-
-    /// What machines may want to know besides the reason.
-    fn metadata(&self) -> HashMap<String, String> {
-        let pairs = match self {
-            Self::Rejected(Rejection::MemoryFull {
-                used_bytes,
-                limit_bytes,
-            }) => {
-                vec![
-                    ("used_bytes", used_bytes.to_string()),
-                    ("limit_bytes", limit_bytes.to_string()),
-                ]
-            }
-            Self::Rejected(Rejection::LimitReached { limit, .. }) => {
-                vec![("limit", limit.to_string())]
-            }
-            Self::Rejected(Rejection::WrongState { state, .. }) => {
-                vec![("state", state.to_string())]
-            }
-            Self::Rejected(Rejection::KeyReused { task }) => vec![("task_id", task.to_string())],
-            Self::Rejected(Rejection::UniqueKeyHeld { task, state, .. }) => vec![
-                ("task_id", task.to_string()),
-                ("state", (*state).to_owned()),
-            ],
-            Self::Rejected(Rejection::MemoriesFull { limit }) => {
-                vec![("limit", limit.to_string())]
-            }
-            Self::CountDiffers { expected, found } => {
-                vec![
-                    ("expected", expected.to_string()),
-                    ("found", found.to_string()),
-                ]
-            }
-            Self::WatcherLagged(lagged) => vec![("missed", lagged.missed.to_string())],
-            Self::Invalid(_)
-            | Self::Rejected(
-                Rejection::TaskNotFound(_)
-                | Rejection::QueueNotFound(_)
-                | Rejection::KeyNotFound
-                | Rejection::KindNotFound(_)
-                | Rejection::RequestIdReused { .. }
-                | Rejection::Invalid { .. }
-                | Rejection::DiskFull
-                | Rejection::ShuttingDown
-                | Rejection::HelloExpected
-                | Rejection::HelloRepeated
-                | Rejection::LinkReplaced,
-            )
-            | Self::Busy
-            | Self::Stopped
-            | Self::PolicyNotFound(_)
-            | Self::CursorGone
-            | Self::HelloLate(_)
-            | Self::StreamCut
-            | Self::Confused => Vec::new(),
-        };
-        pairs
-            .into_iter()
-            .map(|(key, value): (&str, String)| (key.to_owned(), value))
-            .collect()
     }
 }
 

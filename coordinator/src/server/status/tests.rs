@@ -1,6 +1,7 @@
 //! Holds the table to its promises, and `docs/protocol.md` to the table.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::*;
 use crate::engine::ids::{QueueName, ShardId, TaskId, Timestamp};
@@ -24,6 +25,18 @@ fn every() -> Vec<Refused> {
             wanted: "redrive it first",
         },
         Rejection::Invalid { field, problem },
+        Rejection::KeyNotFound,
+        Rejection::KindNotFound(QueueName::new("default", "send").unwrap()),
+        Rejection::RequestIdReused {
+            id: "r-1".to_owned(),
+        },
+        Rejection::KeyReused { task: id },
+        Rejection::UniqueKeyHeld {
+            task: id,
+            state: "READY",
+            wanted: "wait",
+        },
+        Rejection::MemoriesFull { limit: 7 },
         Rejection::MemoryFull {
             used_bytes: 9,
             limit_bytes: 10,
@@ -39,7 +52,8 @@ fn every() -> Vec<Refused> {
         Rejection::LinkReplaced,
     ];
     let own = [
-        Refused::Invalid(invalid),
+        Refused::Invalid(invalid.clone()),
+        Refused::BeyondBound(invalid),
         Refused::Busy,
         Refused::Stopped,
         Refused::PolicyNotFound("\"x\"".to_owned()),
@@ -159,6 +173,38 @@ fn details_name_what_is_missing_in_the_wrong_state_or_spent() {
         "expected_count"
     );
     assert_eq!(differs.error_info().unwrap().metadata["found"], "4");
+}
+
+#[test]
+fn what_is_in_the_way_of_a_key_is_named_with_its_task() {
+    let task = TaskId::new(Timestamp(1), ShardId(0), 1);
+    let (state, wanted) = ("READY", "wait");
+    for refused in [
+        Rejection::KeyReused { task },
+        Rejection::UniqueKeyHeld {
+            task,
+            state,
+            wanted,
+        },
+    ] {
+        let details = Refused::from(refused).status("Test").get_error_details();
+        let resource = details.resource_info().unwrap();
+        assert_eq!(resource.resource_name, task.to_string());
+        let info = details.error_info().unwrap();
+        assert_eq!(info.metadata["task_id"], task.to_string());
+    }
+}
+
+#[test]
+fn a_value_beyond_a_bound_keeps_its_field_and_is_out_of_range() {
+    let rejection = Rejection::Invalid {
+        field: "timeouts.hard".to_owned(),
+        problem: "would be 9 ms".to_owned(),
+    };
+    let refusal = Refused::from(rejection).beyond_bound().refusal();
+    assert_eq!(refusal.code, i32::from(Code::OutOfRange));
+    assert_eq!(refusal.field, "timeouts.hard");
+    assert_eq!(Refused::Busy.beyond_bound(), Refused::Busy);
 }
 
 #[test]

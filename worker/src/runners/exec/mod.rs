@@ -23,8 +23,8 @@
 //! that brings its handler down is quarantined after few tries.
 //!
 //! SIGTERM goes to the whole group at the soft limit or on a cancel. SIGKILL goes to the whole
-//! group at the hard limit, when the lease is lost, when the worker leaves, and 30 s after a cancel.
-//! When the command has exited, whatever it left running in its group is killed too. A process that
+//! group at the hard limit or the task's deadline, when the lease is lost, when the worker leaves, and
+//! when the grace of a cancel is over, 30 s after one without a grace. When the command has exited, whatever it left running in its group is killed too. A process that
 //! left the group is out of reach.
 
 mod facts;
@@ -70,7 +70,7 @@ pub const RESULT_BYTES_LIMIT: usize = 262_144;
 pub const STDERR_LINES_MAX: usize = 50;
 /// The outcome label of a result that was cut at its bound.
 pub const TRUNCATED_LABEL: &str = "result-truncated";
-/// How long a cancelled command may take to end by itself.
+/// How long a cancelled command may take to end by itself, unless the cancel says.
 const CANCEL_GRACE: Duration = Duration::from_secs(30);
 /// How long output may still arrive when the command has exited and its group is gone.
 const PIPES_WITHIN: Duration = Duration::from_secs(1);
@@ -241,7 +241,9 @@ impl Runner {
                 StopReason::Requested
                 | StopReason::HardTimeout
                 | StopReason::LeaseLost
-                | StopReason::Leaving,
+                | StopReason::Leaving
+                | StopReason::Deadline
+                | StopReason::Revoked,
             ) => return Err(TaskError::release("the command was stopped when asked to")),
         };
         Err(error.with_stack(&errors))
@@ -286,7 +288,8 @@ async fn supervise(child: &mut Child, group: &Group, task: &TaskContext) -> io::
             asked,
         });
     }
-    if let Ok(status) = timeout(CANCEL_GRACE, child.wait()).await {
+    let grace = task.cancellation().and_then(|order| order.grace);
+    if let Ok(status) = timeout(grace.unwrap_or(CANCEL_GRACE), child.wait()).await {
         return Ok(Ended {
             status: status?,
             asked,

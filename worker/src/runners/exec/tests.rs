@@ -1,6 +1,6 @@
 //! Claims about processes, on real ones.
 
-use redrive_proto::v1::{Delivery, Failure, report};
+use redrive_proto::v1::{Cause, Delivery, DeliveryMode, Failure, Transition, report};
 use tokio::{
     io::AsyncReadExt as _,
     net::unix::pipe,
@@ -9,7 +9,10 @@ use tokio::{
 };
 
 use super::*;
-use crate::{context::Signals, testing::TestTask};
+use crate::{
+    context::{Cancel, Signals},
+    testing::TestTask,
+};
 
 fn shell(script: &str) -> Runner {
     Runner::new("sh", ["-c", script], Options::default()).unwrap()
@@ -126,15 +129,30 @@ async fn the_facts_of_the_task_are_in_variables() {
             delivery.labels = [("b", "2"), ("a", "1\0")]
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
                 .into();
+            delivery.idempotency_key = "order-7".to_owned();
+            delivery.schema_version = 3;
+            // Gone by when they are read, so that what is left is known.
+            delivery.deadline = Some(prost_types::Duration::default());
+            delivery.set_delivery(DeliveryMode::AtMostOnce);
+            delivery.cause = Some(Cause {
+                task_id: "t0".to_owned(),
+                transition: Transition::Exhausted.into(),
+            });
         });
     let output = output_of(task.run(shell("env | grep ^REDRIVE_ | sort"), &()).await);
     let expected = [
         "REDRIVE_ATTEMPT=5",
         "REDRIVE_ATTEMPTS_MAX=5",
+        "REDRIVE_CAUSE_TASK_ID=t0",
+        "REDRIVE_CAUSE_TRANSITION=EXHAUSTED",
         "REDRIVE_CONTENT_TYPE=text/x",
         "REDRIVE_CRASHES=0",
+        "REDRIVE_DEADLINE_MS=0",
+        "REDRIVE_DELIVERY=AT_MOST_ONCE",
         "REDRIVE_FENCE=1",
         "REDRIVE_FINAL_ATTEMPT=1",
+        "REDRIVE_HARD_LIMIT_MS=0",
+        "REDRIVE_IDEMPOTENCY_KEY=order-7",
         "REDRIVE_KIND=thumb",
         r#"REDRIVE_LABELS={"a":"1\u0000","b":"2"}"#,
         "REDRIVE_NAMESPACE=default",
@@ -144,6 +162,7 @@ async fn the_facts_of_the_task_are_in_variables() {
         "REDRIVE_PRIORITY=NORMAL",
         "REDRIVE_QUEUE=test",
         "REDRIVE_RUN=5",
+        "REDRIVE_SCHEMA_VERSION=3",
         "REDRIVE_TASK_ID=01900000-0000-7000-8000-000000000000",
     ];
     assert_eq!(output.lines().collect::<Vec<_>>(), expected);
@@ -268,6 +287,27 @@ async fn a_cancelled_command_is_asked_to_stop_and_its_task_given_back() {
     let (mut set, signals) = started(&shell(&witness.script("printf ready >&3; sleep 1000")));
     witness.sees("ready").await;
     signal(&signals, StopReason::Requested);
+    let outcome = set.join_next().await.unwrap().unwrap();
+    assert!(
+        matches!(outcome.outcome, report::Outcome::Release(_)),
+        "{outcome:?}"
+    );
+    witness.sees_the_end().await;
+}
+
+#[tokio::test]
+async fn a_cancelled_command_that_does_not_stop_is_killed_when_the_grace_is_over() {
+    let mut witness = Witness::new();
+    let script = "trap '' TERM; printf ready >&3; while :; do sleep 0.01; done";
+    let (mut set, signals) = started(&shell(&witness.script(script)));
+    witness.sees("ready").await;
+    signals.send_modify(|signals| {
+        signals.cancel = Some(Cancel {
+            until: Some(crate::clock::now()),
+            detail: "".into(),
+        });
+        signals.stop(StopReason::Requested);
+    });
     let outcome = set.join_next().await.unwrap().unwrap();
     assert!(
         matches!(outcome.outcome, report::Outcome::Release(_)),

@@ -216,8 +216,10 @@ fn new_limits_replace_the_old_ones() {
         actions,
         [Action::Limits {
             run: RunId(1),
-            soft_at_ms: None,
-            hard_at_ms: Some(1_000)
+            limits: Limits {
+                hard: Some(1_000),
+                ..Limits::default()
+            }
         }]
     );
     assert_eq!(script.at(999).input(Input::Tick), []);
@@ -284,7 +286,7 @@ fn a_cancel_signals_what_runs_and_gives_back_what_waits() {
     script.sent();
     assert_eq!(
         script.cancel("a", CancelReason::Requested),
-        [signal(1, StopReason::Requested)]
+        [cancel(1, None)]
     );
     assert_eq!(script.cancel("b", CancelReason::Requested), []);
     let reports = script.reports();

@@ -2,6 +2,8 @@
 //!
 //! Here is all that touches the API; the claims are below.
 
+mod beats;
+mod ends;
 mod leases;
 mod streams;
 
@@ -9,12 +11,13 @@ use std::time::Duration;
 
 use redrive_proto::v1::{
     Cancel, CancelBatch, CancelReason, Complete, Delivery, DeliveryBatch, Drain, Fail,
-    FailureClass, Hello, Ping, Receipt, Refusal, Report, ReportAck, ReportAckBatch, ReportStatus,
-    TimeoutsBatch, TimeoutsChange, Welcome, WorkerInfo, report, work_request,
-    work_response::Message,
+    FailureClass, Heartbeat, HeartbeatAck, HeartbeatAckBatch, Hello, Payload, Ping, Progress,
+    Receipt, Refusal, Report, ReportAck, ReportAckBatch, ReportStatus, TimeoutsBatch,
+    TimeoutsChange, Welcome, WorkerInfo, report, work_request, work_response::Message,
 };
 
 use super::*;
+use crate::{context::Timeouts, report::Outcome};
 
 /// A session and its clock; everything that touches the API is here.
 struct Script {
@@ -109,14 +112,77 @@ impl Script {
     }
 
     fn cancel(&mut self, token: &'static str, reason: CancelReason) -> Vec<Action> {
+        self.cancel_within(token, reason, None)
+    }
+
+    fn cancel_within(
+        &mut self,
+        token: &'static str,
+        reason: CancelReason,
+        grace_ms: Option<u64>,
+    ) -> Vec<Action> {
         let cancel = Cancel {
             lease_token: token.into(),
             reason: reason.into(),
-            ..Cancel::default()
+            grace: grace_ms.map(|ms| wire::of(Duration::from_millis(ms))),
+            detail: "why".to_owned(),
         };
         self.hear(Message::Cancels(CancelBatch {
             cancels: vec![cancel],
         }))
+    }
+
+    /// The handler of a run speaks, and is asked for what it says where that is due.
+    fn speak(&mut self, run: u64, said: Said) -> Vec<Action> {
+        let run = RunId(run);
+        let urgent = said.extend.is_some();
+        let actions = self.input(Input::Spoke { run, urgent });
+        self.collect(actions, said)
+    }
+
+    /// Answers the session's question for what a handler says.
+    fn collect(&mut self, mut actions: Vec<Action>, said: Said) -> Vec<Action> {
+        let asked = |action: &Action| match action {
+            Action::Collect { run } => Some(*run),
+            Action::Start { .. }
+            | Action::Signal { .. }
+            | Action::Cancel { .. }
+            | Action::Abort { .. }
+            | Action::Limits { .. }
+            | Action::Extended { .. }
+            | Action::Disconnect { .. }
+            | Action::Refused(_)
+            | Action::Note { .. } => None,
+        };
+        if let Some(at) = actions.iter().position(|action| asked(action).is_some())
+            && let Some(run) = asked(&actions.remove(at))
+        {
+            let said = Box::new(said);
+            actions.extend(self.input(Input::Said { run, said }));
+        }
+        actions
+    }
+
+    fn answer_beat(&mut self, ack: HeartbeatAck) -> Vec<Action> {
+        self.hear(Message::HeartbeatAcks(HeartbeatAckBatch {
+            acks: vec![ack],
+        }))
+    }
+
+    fn beats(&mut self) -> Vec<Heartbeat> {
+        self.sent()
+            .into_iter()
+            .filter_map(|message| match message {
+                work_request::Message::Heartbeats(batch) => Some(batch.heartbeats),
+                work_request::Message::Hello(_)
+                | work_request::Message::Capacity(_)
+                | work_request::Message::Receipt(_)
+                | work_request::Message::Pong(_)
+                | work_request::Message::Goodbye(_)
+                | work_request::Message::Reports(_) => None,
+            })
+            .flatten()
+            .collect()
     }
 
     fn sent(&mut self) -> Vec<work_request::Message> {
@@ -169,6 +235,9 @@ fn started(actions: &[Action]) -> Vec<u64> {
         .filter_map(|action| match action {
             Action::Start { run, .. } => Some(run.0),
             Action::Signal { .. }
+            | Action::Cancel { .. }
+            | Action::Collect { .. }
+            | Action::Extended { .. }
             | Action::Abort { .. }
             | Action::Limits { .. }
             | Action::Disconnect { .. }
@@ -219,5 +288,13 @@ fn signal(run: u64, reason: StopReason) -> Action {
     Action::Signal {
         run: RunId(run),
         reason,
+    }
+}
+
+fn cancel(run: u64, until_ms: Option<u64>) -> Action {
+    Action::Cancel {
+        run: RunId(run),
+        until_ms,
+        detail: "why".to_owned(),
     }
 }

@@ -266,6 +266,36 @@ pub(crate) fn optional_ms(
         .transpose()
 }
 
+/// Milliseconds of a duration between `ms_min` and `ms_max`, or `None` where it is unset.
+pub(crate) fn bounded_ms(
+    value: Option<&Duration>,
+    (ms_min, ms_max): (u64, u64),
+    at: At<'_>,
+) -> Parsed<Option<u64>> {
+    match optional_ms(value, ms_max, at)? {
+        Some(ms) if ms < ms_min => Err(at.refuse(format_args!(
+            "is {}, at least {} is needed",
+            span(ms),
+            span(ms_min)
+        ))),
+        other => Ok(other),
+    }
+}
+
+/// A key that a caller chose: printable, of at most `bytes_max` bytes; `None` where it is empty.
+pub(crate) fn optional_key(value: &str, bytes_max: usize, at: At<'_>) -> Parsed<Option<Arc<str>>> {
+    if let Some(bad) = value.chars().find(|c| c.is_control()) {
+        return Err(at.refuse(format_args!("contains {bad:?}: use printable characters")));
+    }
+    let key = text(value, bytes_max, at)?;
+    Ok((!key.is_empty()).then_some(key))
+}
+
+/// The same where it must not be empty.
+pub(crate) fn key(value: &str, bytes_max: usize, at: At<'_>) -> Parsed<Arc<str>> {
+    optional_key(value, bytes_max, at)?.ok_or_else(|| at.missing())
+}
+
 /// An instant; one before 1970 is as good as the first instant of 1970, parts of a millisecond
 /// round up.
 pub(crate) fn instant(value: &ProtoTimestamp, at: At<'_>) -> Parsed<Timestamp> {
@@ -350,6 +380,15 @@ pub(crate) fn timeouts(value: &pb::Timeouts, at: At<'_>) -> Parsed<Timeouts> {
             span(hard)
         )));
     }
+    if let (Some(hard), Some(extend_max)) = (parsed.hard_ms, parsed.extend_max_ms)
+        && extend_max < hard
+    {
+        return Err(at.field("extend_max").refuse(format_args!(
+            "is {}, below the hard limit of {}: raise it, or leave it unset for 4 times that",
+            span(extend_max),
+            span(hard)
+        )));
+    }
     Ok(parsed)
 }
 
@@ -407,7 +446,7 @@ pub(crate) fn timeouts_view(timeouts: Timeouts) -> pb::Timeouts {
     pb::Timeouts {
         soft: timeouts.soft_ms.map(duration),
         hard: timeouts.hard_ms.map(duration),
-        extend_max: None,
+        extend_max: timeouts.extend_max_ms.map(duration),
     }
 }
 

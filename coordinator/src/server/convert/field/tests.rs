@@ -104,7 +104,8 @@ fn s32_a_soft_limit_above_the_hard_one_is_refused_with_field_both_values_and_rem
         both(5, 5),
         Ok(Timeouts {
             soft_ms: Some(5000),
-            hard_ms: Some(5000)
+            hard_ms: Some(5000),
+            extend_max_ms: None,
         })
     );
     let refused = both(6, 5).unwrap_err();
@@ -119,4 +120,37 @@ fn s32_a_soft_limit_above_the_hard_one_is_refused_with_field_both_values_and_rem
         days.to_string(),
         "timeouts.hard is 31 days, at most 30 days is allowed"
     );
+}
+
+#[test]
+fn s34_a_bound_of_extensions_below_the_hard_limit_is_refused() {
+    let both = |hard, extend_max| {
+        let value = pb::Timeouts {
+            soft: None,
+            hard,
+            extend_max: Some(seconds(extend_max, 0)),
+        };
+        timeouts(&value, At::Root.field("timeouts"))
+    };
+    let hard = Some(seconds(9, 0));
+    assert_eq!(both(hard, 9).unwrap().extend_max_ms, Some(9000));
+    assert_eq!(both(None, 1).unwrap().extend_max_ms, Some(1000));
+    let refused = both(hard, 8).unwrap_err();
+    assert_eq!(refused.field, "timeouts.extend_max");
+    assert!(refused.problem.contains("below the hard limit of 9 s"));
+    assert!(both(hard, 31 * 86_400).is_err() && both(None, 0).is_err());
+    let shown = timeouts_view(both(hard, 20).unwrap());
+    assert_eq!(shown.extend_max, Some(seconds(20, 0)));
+}
+
+#[test]
+fn keys_are_printable_and_bounded() {
+    let at = At::Root;
+    let at = at.field("key");
+    assert_eq!(key("order 7 – ü", 256, at).as_deref(), Ok("order 7 – ü"));
+    assert_eq!(optional_key("", 256, at), Ok(None));
+    assert_eq!(key("", 256, at).unwrap_err().to_string(), "key is required");
+    let refused = |text: &str| key(text, 4, at).unwrap_err().problem;
+    assert_eq!(refused("12345"), "has 5 bytes, at most 4 are allowed");
+    assert!(refused("a\u{7f}").contains("use printable characters"));
 }
