@@ -186,8 +186,10 @@ fn rescheduling(
 ) -> Result<Edit, Rejection> {
     let task = waiting(step, holder)?;
     let not_before = start_of(step, task, wanted, new);
-    let life = task.life().map(|life| Life {
-        // A bound that is past takes away nothing of what was left, and gives nothing.
+    // Once it has run, its time goes on. A bound that is past takes away nothing of what was left,
+    // and gives nothing.
+    let unborn = task.life().filter(|life| !life.begun);
+    let life = unborn.map(|life| Life {
         from: not_before.max(life.from.min(step.now())),
         ..life
     });

@@ -19,9 +19,9 @@ fn brief(key: &str) -> NewTask {
     super::world::with_terms(keyed("mail", key, 1), terms)
 }
 
-fn existing(id: TaskId) -> Result<Accepted, Rejection> {
+const fn existing(id: TaskId) -> Accepted {
     let how = EnqueueEffect::Existing;
-    Ok(Accepted { id, how })
+    Accepted { id, how }
 }
 
 #[test]
@@ -31,12 +31,18 @@ fn a_second_task_with_the_key_is_the_first_one_until_the_window_is_over() {
     assert_eq!(first.how, EnqueueEffect::Created);
     let recorded = world.recorded();
     world.now = world.now.plus_ms(9999);
-    assert_eq!(world.send_one(keyed("mail", "k", 1)), existing(first.id));
+    assert_eq!(
+        world.send_one(keyed("mail", "k", 1)),
+        Ok(existing(first.id))
+    );
     assert_eq!(world.recorded(), recorded);
     world.now = world.now.plus_ms(1);
     let second = world.send_one(keyed("mail", "k", 1)).unwrap();
     assert_eq!(second.how, EnqueueEffect::Created);
-    assert_eq!(world.send_one(keyed("mail", "k", 1)), existing(second.id));
+    assert_eq!(
+        world.send_one(keyed("mail", "k", 1)),
+        Ok(existing(second.id))
+    );
 }
 
 #[test]
@@ -47,7 +53,7 @@ fn other_content_under_a_key_is_refused_and_says_which_task_has_it() {
     assert_eq!(world.send_one(keyed("mail", "k", 2)), reused);
     world.restart();
     assert_eq!(world.send_one(keyed("mail", "k", 2)), reused);
-    assert_eq!(world.send_one(keyed("mail", "k", 1)), existing(task));
+    assert_eq!(world.send_one(keyed("mail", "k", 1)), Ok(existing(task)));
     assert!(world.send_one(keyed("mail", "k2", 2)).is_ok());
     let elsewhere = world.send_one(keyed("other", "k", 2)).unwrap();
     assert_eq!(elsewhere.how, EnqueueEffect::Created);
@@ -60,14 +66,14 @@ fn a_key_means_its_task_though_that_has_ended_and_was_forgotten() {
     let id = world.id("t1");
     world.hello("w1", &["mail"], 1);
     world.report("w1", ("t1", 1), complete());
-    assert_eq!(world.send_one(brief("k")), existing(id));
+    assert_eq!(world.send_one(brief("k")), Ok(existing(id)));
     world.wait_ms(1);
     assert!(world.ledger(0).task(id).is_none());
-    assert_eq!(world.send_one(brief("k")), existing(id));
+    assert_eq!(world.send_one(brief("k")), Ok(existing(id)));
     let unknown = world.call(Call::GetTask(by_key("mail", "k")));
     assert_eq!(unknown.unwrap_err(), Rejection::TaskNotFound(id));
     world.restart();
-    assert_eq!(world.send_one(brief("k")), existing(id));
+    assert_eq!(world.send_one(brief("k")), Ok(existing(id)));
     world.wait_ms(9999);
     let anew = world.send_one(brief("k")).unwrap();
     assert_eq!(anew.how, EnqueueEffect::Created);
@@ -83,7 +89,7 @@ fn two_with_one_key_in_a_batch_are_one_task() {
     ];
     let sent = world.send(super::world::enqueue_call(tasks));
     let id = sent[0].as_ref().unwrap().id;
-    assert_eq!(sent[1], existing(id));
+    assert_eq!(sent[1], Ok(existing(id)));
     assert_eq!(sent[2], Err(Rejection::KeyReused { task: id }));
     assert_eq!(world.ledger(0).task_count(), 1);
 }
@@ -193,9 +199,9 @@ fn a_key_that_met_a_unique_key_means_the_holder() {
     let mut both = unique("mail", "wr", OnConflict::ReturnExisting);
     let keys = both.keys.as_mut().unwrap();
     (keys.key, keys.window_ms) = (Some("k".into()), 10_000);
-    assert_eq!(world.send_one(both.clone()), existing(id));
+    assert_eq!(world.send_one(both.clone()), Ok(existing(id)));
     world.call(cancel_as(id, "", CancelMode::Force)).unwrap();
-    assert_eq!(world.send_one(both), existing(id));
+    assert_eq!(world.send_one(both), Ok(existing(id)));
     let Ok(Answer::Task(view)) = world.call(Call::GetTask(by_key("mail", "k"))) else {
         panic!("not found")
     };

@@ -313,9 +313,11 @@ fn a_repeated_request_is_about_the_task_that_it_changed_whatever_its_key_means_n
             reason: "".into(),
         },
     };
-    let about = |answer: Result<Answer, Rejection>| match answer.unwrap() {
-        Answer::Cancelled { task, .. } => task.task.id,
-        other => panic!("{other:?}"),
+    let about = |answer: Result<Answer, Rejection>| {
+        let Ok(Answer::Cancelled { task, .. }) = answer else {
+            panic!("{answer:?}")
+        };
+        task.task.id
     };
     assert_eq!(about(world.call_as(once("r", 1), cancel.clone())), first.id);
     world.wait_ms(5000);

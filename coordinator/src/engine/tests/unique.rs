@@ -395,3 +395,43 @@ fn the_time_of_a_task_is_counted_from_its_start_though_that_is_moved() {
     world.wait_ms(1);
     assert_eq!(world.state("t1"), "DEAD");
 }
+
+#[test]
+fn a_task_that_has_run_keeps_its_deadline_though_its_start_is_moved() {
+    let mut world = World::new();
+    let terms = Terms {
+        deadline_ms: Some(60_000),
+        ..Terms::default()
+    };
+    world.enqueue_as(
+        "t1",
+        with_terms(unique("mail", "w", RescheduleWaiting), terms),
+    );
+    world.hello("w1", &["mail"], 1);
+    world.begin("w1");
+    world.report("w1", ("t1", 1), fail());
+    let end_by = Some(START.plus_ms(60_000));
+    world
+        .send_one(after(30_000, unique("mail", "w", RescheduleWaiting)))
+        .unwrap();
+    assert_eq!(world.view("t1").effective.end_by.0, end_by);
+    let change = TaskChange {
+        start: Some(Start::After { delay_ms: 40_000 }),
+        ..TaskChange::default()
+    };
+    let update = Call::UpdateTask {
+        task: world.id("t1").into(),
+        change: Box::new(change),
+    };
+    world.call(update).unwrap();
+    assert_eq!(world.view("t1").effective.end_by.0, end_by);
+    // What replaces it has a life of its own.
+    let terms = Terms {
+        deadline_ms: Some(5000),
+        ..Terms::default()
+    };
+    let new = with_terms(unique("mail", "w", ReplaceWaiting), terms);
+    world.send_one(after(1000, new)).unwrap();
+    let end_by = Some(START.plus_ms(6000));
+    assert_eq!(world.view("t1").effective.end_by.0, end_by);
+}

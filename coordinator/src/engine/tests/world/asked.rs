@@ -149,10 +149,11 @@ impl World {
         caller: Caller,
         call: Call,
     ) -> Result<Results, Rejection> {
-        match self.call_as(caller, call)? {
-            Answer::Enqueued(results) => Ok(results),
-            other => panic!("an enqueue is answered item by item: {other:?}"),
-        }
+        let answer = self.call_as(caller, call)?;
+        let Answer::Enqueued(results) = answer else {
+            panic!("an enqueue is answered item by item: {answer:?}")
+        };
+        Ok(results)
     }
 
     /// Enqueues; what became of each task.
