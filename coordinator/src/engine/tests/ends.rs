@@ -7,9 +7,7 @@ use super::world::follow::{followed, followers_in, for_every_end, named};
 use super::world::{
     World, cancel, cancel_as, complete, fail, fail_with, failure, new_task, plain_policy, redrive,
 };
-use crate::engine::command::{
-    Call, CancelMode, FromWorker, NewTask, QueueChange, ReportOutcome, Start,
-};
+use crate::engine::command::{CancelMode, FromWorker, NewTask, QueueChange, ReportOutcome, Start};
 use crate::engine::event::{Event, Recorded};
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::ids::TaskId;

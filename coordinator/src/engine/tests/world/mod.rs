@@ -17,12 +17,14 @@ use crate::engine::ledger::Ledger;
 use crate::engine::rejection::Rejection;
 use crate::engine::{Engine, EngineConfig, Turn, invariants};
 
+mod asked;
 pub(super) mod follow;
 mod lifecycle;
 mod parts;
 mod replay;
 mod told;
 
+pub(super) use asked::*;
 pub(super) use lifecycle::*;
 pub(super) use parts::*;
 
@@ -262,6 +264,11 @@ impl World {
         self.unchecked = false;
     }
 
+    /// From now on nothing is counted anew after each step, or is again.
+    pub(super) const fn check_nothing(&mut self, unchecked: bool) {
+        self.unchecked = unchecked;
+    }
+
     /// From now on transfers between shards are lost on their way, or not any more.
     pub(super) fn lose_transfers(&mut self, lose: bool) {
         self.lose_transfers = lose;
@@ -465,6 +472,8 @@ impl World {
     /// The coordinator dies and starts again from its journal, in a later epoch.
     pub(super) fn restart(&mut self) {
         self.check_replay();
+        // No two runs draw the same.
+        self.config.seed += 1;
         let mut engine = Engine::new(self.config.clone());
         self.journal
             .iter()
