@@ -15,7 +15,7 @@ use crate::engine::command::{
     Call, Caller, Cancel, CancelMode, Enqueue, Heartbeat, HeartbeatContent, Malformed, NewKeys,
     NewUnique, OnConflict, Once, Producer, Start, TaskChange, TaskRef,
 };
-use crate::engine::effect::Answer;
+use crate::engine::effect::{Answer, EnqueueEffect};
 use crate::engine::ids::{LeaseToken, RequestId, TaskId, Timestamp};
 use crate::engine::ledger::kind::{KindName, KindSettings};
 use crate::engine::ledger::more::Scope;
@@ -45,7 +45,8 @@ impl Promises {
             let made = self.made.get(&key).filter(|(_, until)| *until > now);
             if let Some((id, _)) = made {
                 assert_eq!(*id, accepted.id, "rule 8: {key:?} is one task");
-            } else {
+            } else if accepted.how != EnqueueEffect::Existing {
+                // What was there may have been promised for less by an answer that was lost.
                 self.made.insert(key, (accepted.id, now.plus_ms(ttl_ms)));
             }
         }
