@@ -66,6 +66,8 @@ pub(super) struct Held {
     pub(super) sequence: u64,
     /// When a receipt showed that it began; the fact is recorded at the end of the turn.
     pub(super) begun_at: Option<Timestamp>,
+    /// Its limits may be others than those of its delivery: they are told again after a resume.
+    pub(super) limits_changed: bool,
 }
 
 /// One worker process, over all its reconnects.

@@ -16,7 +16,7 @@ use crate::engine::limits;
 use crate::engine::sessions::{Held, Member, Subscription, take_turn, worker_of};
 use crate::engine::step::Step;
 
-use super::resolve;
+use super::{resolve, tick};
 
 /// Matches what became ready with who wants work, until one of them is used up.
 pub(super) fn fill(step: &mut Step<'_>) {
@@ -72,11 +72,11 @@ fn serve(step: &mut Step<'_>, member: Member) -> bool {
     };
     let queue = queues[index].queue.clone();
     let chosen = ready.iter().position(|ready| *ready == index);
-    grant(
-        step,
-        member,
-        first[chosen.expect("it was chosen from these")],
-    );
+    let id = first[chosen.expect("it was chosen from these")];
+    if tick::is_over(step, id) {
+        return !step.is_full();
+    }
+    grant(step, member, id);
     step.sessions_mut().served(&queue, member);
     true
 }
@@ -129,6 +129,9 @@ fn offer_to(step: &mut Step<'_>, shard: ShardId, queue: &QueueName, member: Memb
     if !has_room(step, member, id) {
         step.block_queue(queue.clone());
         return false;
+    }
+    if tick::is_over(step, id) {
+        return !step.is_full();
     }
     grant(step, member, id);
     step.sessions_mut().served(queue, member);
@@ -259,6 +262,7 @@ fn deliver(step: &mut Step<'_>, id: SessionId, token: LeaseToken, bytes: u64) {
         bytes,
         sequence,
         begun_at: None,
+        limits_changed: false,
     };
     session.hold(token.task, held);
     let link = session.link.expect("who wants work has a stream");

@@ -46,15 +46,11 @@ pub(super) fn update(
         }
         State::Pending { .. } | State::Leased(_) | State::Dead { .. } => {}
     }
-    if let Some(timeouts) = change.timeouts {
+    if let Some(edit) = edit {
+        record(step, id, edit);
+    } else if let Some(timeouts) = change.timeouts {
         step.record(id.shard(), Event::TimeoutsChanged { id, timeouts });
         tick::limits_changed(step, id);
-    }
-    if let Some(mut edit) = edit {
-        if let (Some(own), Some(timeouts)) = (&mut edit.own, change.timeouts) {
-            own.timeouts = Some(timeouts);
-        }
-        record(step, id, edit);
     }
     answer(step, id)
 }
@@ -69,20 +65,24 @@ pub(super) fn record(step: &mut Step<'_>, id: TaskId, edit: Edit) {
     step.touch_queue(&queue);
 }
 
+/// What of a change is an edit; `None` where nothing is.
 fn edit_of(step: &Step<'_>, task: &Task, change: &TaskChange, by: &Arc<str>) -> Option<Edit> {
     let mut edit = Edit::new(ActKind::Edited, by.clone(), change.reason.clone());
     edit.payload.clone_from(&change.payload);
     edit.priority = change.priority;
     edit.not_before = change.start.map(|start| instant(step.now(), start));
-    let unborn = task.life().filter(|life| !life.begun);
-    if let (Some(from), Some(life)) = (edit.not_before, unborn) {
-        edit.life = Some(Life { from, ..life });
-    }
-    if change.max_attempts.is_some() {
+    // Ttl and deadline count from when it may first start: from the new start, until it has begun.
+    edit.life = edit.not_before.and_then(|from| {
+        let life = task.life().filter(|life| !life.begun)?;
+        Some(Life { from, ..life })
+    });
+    // Those of a running attempt change by an event of their own.
+    let timeouts = change.timeouts.filter(|_| task.lease().is_none());
+    if change.max_attempts.is_some() || timeouts.is_some() {
         let own = task.own.as_deref().cloned().unwrap_or_default();
-        let max_attempts = change.max_attempts;
         edit.own = Some(Box::new(Own {
-            max_attempts,
+            max_attempts: change.max_attempts.or(own.max_attempts),
+            timeouts: timeouts.or(own.timeouts),
             ..own
         }));
     }

@@ -8,7 +8,7 @@ use crate::engine::clocks::Alarm;
 use crate::engine::command::WorkerInfo;
 use crate::engine::event::Event;
 use crate::engine::ids::{Fence, QueueName, SessionId, TaskId, Timestamp};
-use crate::engine::ledger::task::{Holder, Lease, Task};
+use crate::engine::ledger::task::{Holder, Lease, Task, Timeouts};
 use crate::engine::sessions::{Held, Session};
 use crate::engine::step::Step;
 
@@ -74,6 +74,7 @@ fn held_of(task: &Task, lease: &Lease) -> Held {
         bytes: task.payload.data.len() as u64,
         sequence: 0,
         begun_at: lease.started_at,
+        limits_changed: lease.timeouts != Timeouts::default(),
     }
 }
 

@@ -131,7 +131,9 @@ fn call_now(
         } => on(step, &task, |step, id| {
             dead::redrive(step, id, delay_ms, (by, &reason))
         }),
-        Call::DiscardTask(task) => on(step, &task, |step, id| dead::discard(step, id, by)),
+        Call::DiscardTask { task, reason } => on(step, &task, |step, id| {
+            dead::discard(step, id, (by, &reason))
+        }),
         Call::SetKind { .. } | Call::GetKind(_) | Call::ListKinds { .. } | Call::DeleteKind(_) => {
             kind::call(step, call)
         }

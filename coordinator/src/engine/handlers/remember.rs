@@ -128,7 +128,7 @@ fn task_of(step: &Step<'_>, call: &Call) -> Option<TaskId> {
         Call::CancelTask { task, .. }
         | Call::UpdateTask { task, .. }
         | Call::RedriveTask { task, .. }
-        | Call::DiscardTask(task) => reference::id_of(step, task).ok(),
+        | Call::DiscardTask { task, .. } => reference::id_of(step, task).ok(),
         Call::Refresh(_)
         | Call::SegmentsCleaned { .. }
         | Call::Enqueue(_)
@@ -166,7 +166,9 @@ enum Again {
 
 fn again(call: &Call) -> Again {
     match call {
-        Call::UpdateTask { .. } | Call::RedriveTask { .. } | Call::DiscardTask(_) => Again::Task,
+        Call::UpdateTask { .. } | Call::RedriveTask { .. } | Call::DiscardTask { .. } => {
+            Again::Task
+        }
         Call::CancelTask { .. } => Again::Cancelled,
         Call::ConfigureQueue { queue, .. }
         | Call::PauseQueue { queue, .. }

@@ -12,6 +12,7 @@ use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::ids::{LeaseToken, LinkId, SessionId, TaskId};
 use crate::engine::ledger::history::RunOutcome;
 use crate::engine::ledger::task::Task;
+use crate::engine::ledger::terms::DeliveryMode;
 use crate::engine::limits;
 use crate::engine::rejection::Rejection;
 use crate::engine::retry::Ending;
@@ -114,8 +115,7 @@ fn reconcile(step: &mut Step<'_>, id: SessionId, hello: &Hello) -> Vec<LeaseToke
     let all = session.held.keys().copied();
     let never_arrived: Vec<TaskId> = all.filter(|task| !kept.contains(task)).collect();
     for task in never_arrived {
-        let released = Ended::Judged(Ending::Released);
-        end_run(step, task, released, Extra::default());
+        not_listed(step, id, task);
     }
     let buffered: BTreeMap<TaskId, u64> = hello
         .buffered
@@ -131,6 +131,33 @@ fn reconcile(step: &mut Step<'_>, id: SessionId, hello: &Hello) -> Vec<LeaseToke
         }
     }
     lost
+}
+
+/// Ends the lease of a task that its worker does not list on its return: it never arrived and is
+/// released. A task that must not run twice is lost where that is not sure: where it arrived or
+/// began, or where the worker may have stopped it meanwhile because it heard nothing (rule 6).
+fn not_listed(step: &mut Step<'_>, id: SessionId, task: TaskId) {
+    let (now, abort_after_ms) = (step.now(), step.config().abort_after_ms());
+    let session = step.sessions().get(id).expect("attached");
+    let held = session.held.get(&task).expect("it is held");
+    let arrived =
+        held.begun_at.is_some() || (held.sequence > 0 && held.sequence <= session.received_through);
+    let lease = step.task(task).and_then(Task::lease);
+    let lease = lease.expect("held tasks are leased");
+    let may_have_run =
+        arrived || lease.started_at.is_some() || now.since_ms(lease.granted_at) >= abort_after_ms;
+    let lost = if may_have_run && lease.delivery == DeliveryMode::AtMostOnce {
+        let worker = &lease.worker;
+        let message = format!("worker {worker} came back without it and did not report its end");
+        Some(Failure::new(FailureClass::WorkerLost, &message))
+    } else {
+        None
+    };
+    let ending = match &lost {
+        Some(failure) => Ending::Crashed { failure },
+        None => Ending::Released,
+    };
+    end_run(step, task, Ended::Judged(ending), Extra::default());
 }
 
 /// Whether a run that the session remembers was ended by its own report.
@@ -159,10 +186,18 @@ fn tell_again(step: &mut Step<'_>, id: SessionId) {
     let session = step.sessions().get(id).expect("attached");
     let Some(link) = session.link else { return };
     let drain = session.drain_asked.clone();
-    let held: Vec<TaskId> = session.held.keys().copied().collect();
-    for task in held {
-        let lease = step.task(task).and_then(Task::lease);
-        if lease.is_some_and(|lease| lease.cancel_requested) {
+    let held = session.held.iter();
+    let held: Vec<(TaskId, bool)> = held.map(|(id, held)| (*id, held.limits_changed)).collect();
+    for (task, limits_changed) in held {
+        let Some(lease) = step.task(task).and_then(Task::lease) else {
+            continue;
+        };
+        let (timeouts, cancelled) = (lease.timeouts, lease.cancel_requested);
+        let token = step.task(task).and_then(Task::token);
+        if let Some(token) = token.filter(|_| limits_changed) {
+            step.tell(link, ToWorker::Timeouts { token, timeouts });
+        }
+        if cancelled {
             cancel::tell(step, task);
         }
     }

@@ -65,14 +65,10 @@ fn settle(step: &mut Step<'_>, from: Option<SessionId>, report: Report) -> Repor
     let status = if task.token() == Some(token) {
         record(step, content);
         ReportStatus::Recorded
+    } else if counted(step, from, task, (token, kind_of(&content.outcome))) {
+        ReportStatus::Duplicate
     } else {
-        let reported = kind_of(&content.outcome);
-        let recorded = recorded_as(step, from, task, token);
-        if recorded.is_some_and(|recorded| same(recorded, reported)) {
-            ReportStatus::Duplicate
-        } else {
-            ReportStatus::Superseded
-        }
+        ReportStatus::Superseded
     };
     let task = step.task(token.task).expect("it ended or lives");
     let next_attempt_at = match &task.state {
@@ -87,16 +83,19 @@ fn settle(step: &mut Step<'_>, from: Option<SessionId>, report: Report) -> Repor
     }
 }
 
-/// How the run of a token that does not hold any more was recorded to end.
-fn recorded_as(
+/// Whether the run of a token that does not hold any more was ended by this report. The session
+/// knows what was reported, the history only how the run ended.
+fn counted(
     step: &Step<'_>,
     from: Option<SessionId>,
     task: &Task,
-    token: LeaseToken,
-) -> Option<RunOutcome> {
+    (token, reported): (LeaseToken, RunOutcome),
+) -> bool {
     let session = from.and_then(|id| step.sessions().get(id));
-    let lately = session.and_then(|session| session.settled(token.task, token.fence));
-    lately.or_else(|| run_of(task, token.fence).map(|run| run.outcome))
+    if let Some(lately) = session.and_then(|session| session.settled(token.task, token.fence)) {
+        return lately == reported;
+    }
+    run_of(task, token.fence).is_some_and(|run| same(run.outcome, reported))
 }
 
 fn kind_of(outcome: &ReportOutcome) -> RunOutcome {

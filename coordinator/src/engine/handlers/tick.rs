@@ -8,7 +8,7 @@ use crate::engine::event::Event;
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::ids::TaskId;
 use crate::engine::ledger::history::RunOutcome;
-use crate::engine::ledger::task::Holder;
+use crate::engine::ledger::task::{Holder, Task};
 use crate::engine::limits;
 use crate::engine::retry::{DeadReason, Ending};
 use crate::engine::sessions::Member;
@@ -143,13 +143,24 @@ fn end_overdue(step: &mut Step<'_>) {
     }
 }
 
+/// Whether the time of a task that waits is over, before the tick that ends such tasks: it ends now,
+/// where the step has room for that, and nobody gets it.
+pub(super) fn is_over(step: &mut Step<'_>, id: TaskId) -> bool {
+    let now = step.now();
+    let dies_at = step.task(id).and_then(Task::dies_at);
+    let is_over = dies_at.is_some_and(|at| at <= now);
+    if is_over && !step.is_full() {
+        over(step, id);
+    }
+    is_over
+}
+
 /// One task's time is over.
 fn over(step: &mut Step<'_>, id: TaskId) {
-    let now = step.now();
     let task = step.task(id).expect("deaths are of live tasks");
-    let end_by = task.life().and_then(|life| life.end_by());
     let (Some(token), Some(lease)) = (task.token(), task.lease()) else {
-        let reason = if end_by.is_some_and(|end_by| end_by <= now) {
+        let end_by = task.life().and_then(|life| life.end_by());
+        let reason = if end_by == task.dies_at() {
             DeadReason::DeadlineExceeded
         } else {
             DeadReason::TtlExpired
@@ -204,10 +215,11 @@ pub(super) fn limits_changed(step: &mut Step<'_>, id: TaskId) {
     };
     dispatch::set_limits(step, id, started_at.or(begun_at));
     if let (Holder::Session(session), Some(token)) = (holder, token) {
-        let link = step
-            .sessions()
-            .get(session)
-            .and_then(|session| session.link);
+        let known = step.sessions_mut().get_mut(session);
+        let link = known.and_then(|known| {
+            known.held.get_mut(&id)?.limits_changed = true;
+            known.link
+        });
         if let Some(link) = link {
             step.tell(link, ToWorker::Timeouts { token, timeouts });
         }

@@ -198,6 +198,7 @@ fn finished_tasks_are_bounded_though_a_thousand_are_discarded() {
         .collect();
     world.say("w1", FromWorker::Reports(reports));
     let bulk = Bulk {
+        reason: "".into(),
         act: BulkAct::Discard,
         selection: Selection {
             namespace: "default".into(),

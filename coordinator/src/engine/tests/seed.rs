@@ -3,14 +3,14 @@
 //! (`retry/tests`), rows about handlers in the worker crate.
 
 use super::world::{
-    World, complete, fail, fail_with, failure, new_task, plain_policy, redrive, update,
+    World, complete, fail, fail_with, failure, named, new_task, plain_policy, redrive, update,
 };
 use crate::engine::command::{Call, FromWorker, NewTask, ReportOutcome, Start};
 use crate::engine::effect::Answer;
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::ids::QueueName;
 use crate::engine::ledger::task::{Outcome, Payload, State, Timeouts};
-use crate::engine::retry::{PolicyRef, presets};
+use crate::engine::retry::PolicyRef;
 
 fn running(task: NewTask) -> World {
     let mut world = World::new();
@@ -29,10 +29,6 @@ fn retry_at_once() -> ReportOutcome {
         payload: None,
         max_attempts: None,
     }
-}
-
-fn named(name: &str) -> PolicyRef {
-    PolicyRef::Named(presets::named(name).unwrap())
 }
 
 #[test]

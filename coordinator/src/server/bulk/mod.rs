@@ -46,6 +46,14 @@ impl Act {
         }
     }
 
+    /// What it acts on.
+    const fn noun(&self) -> &'static str {
+        match self {
+            Self::Redrive { .. } | Self::Discard => "dead letters",
+            Self::Cancel(_) => "live tasks",
+        }
+    }
+
     const fn spread_ms(&self) -> Option<u64> {
         match self {
             Self::Redrive { spread_ms } => Some(*spread_ms),
@@ -236,7 +244,12 @@ impl BulkRun {
         if let Some(expected) = self.plan.expected_count
             && expected != found
         {
-            return Err(Refused::CountDiffers { expected, found });
+            let what = self.plan.act.noun();
+            return Err(Refused::CountDiffers {
+                what,
+                expected,
+                found,
+            });
         }
         if self.plan.dry_run || found == 0 {
             self.progress.done = true;
@@ -295,6 +308,7 @@ impl BulkRun {
             before: self.before,
             after: self.after.take(),
             count_max,
+            reason: self.plan.reason.clone(),
         };
         let by = Caller {
             by: self.plan.by.clone(),

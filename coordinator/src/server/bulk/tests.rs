@@ -141,6 +141,7 @@ async fn another_count_than_expected_changes_nothing() {
     assert_eq!(
         told,
         [Err(Refused::CountDiffers {
+            what: "dead letters",
             expected: 8,
             found: 7
         })]

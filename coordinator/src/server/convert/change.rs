@@ -63,7 +63,7 @@ pub(crate) fn task_change(value: pb::UpdateTaskRequest) -> Parsed<TaskChange> {
     };
     if without_reason == TaskChange::default() {
         return Err(root.field("timeouts").refuse(
-            "is unset, and so is everything else: set at least one of timeouts, payload, \
+            "is required where nothing else changes: set at least one of timeouts, payload, \
              priority, delay, not_before and max_attempts",
         ));
     }

@@ -142,7 +142,9 @@ impl Refused {
             Self::Rejected(Rejection::MemoriesFull { limit }) => {
                 vec![("limit", limit.to_string())]
             }
-            Self::CountDiffers { expected, found } => {
+            Self::CountDiffers {
+                expected, found, ..
+            } => {
                 vec![
                     ("expected", expected.to_string()),
                     ("found", found.to_string()),

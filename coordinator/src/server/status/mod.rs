@@ -43,10 +43,12 @@ pub(crate) enum Refused {
     PolicyNotFound(String),
     /// Not as many are selected as were expected.
     #[error(
-        "{found} tasks are selected, {expected} were expected: nothing was changed; look \
+        "{found} {what} are selected, {expected} were expected: nothing was changed; look \
          again, and repeat with expected_count = {found}"
     )]
     CountDiffers {
+        /// What is selected.
+        what: &'static str,
         /// How many the caller expected.
         expected: u64,
         /// How many there are.

@@ -58,6 +58,7 @@ fn every() -> Vec<Refused> {
         Refused::Stopped,
         Refused::PolicyNotFound("\"x\"".to_owned()),
         Refused::CountDiffers {
+            what: "dead letters",
             expected: 3,
             found: 4,
         },
@@ -165,6 +166,7 @@ fn details_name_what_is_missing_in_the_wrong_state_or_spent() {
     );
     assert_eq!(full.error_info().unwrap().metadata["limit_bytes"], "10");
     let differs = details(Refused::CountDiffers {
+        what: "dead letters",
         expected: 3,
         found: 4,
     });

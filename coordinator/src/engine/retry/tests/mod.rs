@@ -4,6 +4,7 @@ mod backoff;
 mod check;
 mod doc;
 mod endings;
+mod expiry;
 mod judge;
 mod presets;
 mod preview;

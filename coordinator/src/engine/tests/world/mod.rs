@@ -10,7 +10,7 @@ use crate::engine::command::{
     Call, Caller, Capacity, Command, FromWorker, Hello, LeaseTasks, NewTask, Report, ReportOutcome,
     WorkerInfo,
 };
-use crate::engine::effect::{Answer, Delivery, Effect, TaskView};
+use crate::engine::effect::{Answer, Delivery, Effect, Notice, TaskView};
 use crate::engine::event::Recorded;
 use crate::engine::ids::{LeaseToken, LinkId, RequestId, SessionId, ShardId, TaskId, Timestamp};
 use crate::engine::ledger::Ledger;
@@ -18,11 +18,14 @@ use crate::engine::rejection::Rejection;
 use crate::engine::{Engine, EngineConfig, Turn, invariants};
 
 mod asked;
+pub(super) mod follow;
+mod lifecycle;
 mod parts;
 mod replay;
 mod told;
 
 pub(super) use asked::*;
+pub(super) use lifecycle::*;
 pub(super) use parts::*;
 
 /// When scripts begin.
@@ -49,6 +52,9 @@ pub(super) struct World {
     lose_transfers: bool,
     unchecked: bool,
     buffering: Vec<(LeaseToken, u64)>,
+    /// Where in the journal each turn ended.
+    ends: Vec<usize>,
+    notices: Vec<Notice>,
 }
 
 /// A worker of the script.
@@ -98,6 +104,8 @@ impl World {
             lose_transfers: false,
             unchecked: false,
             buffering: Vec::new(),
+            ends: Vec::new(),
+            notices: Vec::new(),
         };
         let mut turn = Turn::default();
         world.engine.begin_epoch(world.now, 1000, &mut turn);
@@ -170,6 +178,7 @@ impl World {
             self.note_event(&recorded.event);
         }
         self.journal.extend(turn.events);
+        self.ends.push(self.journal.len());
         for effect in turn.effects {
             match effect {
                 Effect::Reply { request, reply } => {
@@ -186,7 +195,7 @@ impl World {
                     }
                 }
                 Effect::Forward(transfer) => forwards.push(transfer),
-                Effect::Notice(_) => {}
+                Effect::Notice(notice) => self.notices.push(*notice),
             }
         }
         if !self.unchecked {
@@ -253,11 +262,6 @@ impl World {
         self.unchecked = true;
         self.enqueue_as(name, task);
         self.unchecked = false;
-    }
-
-    /// From now on nothing is counted anew after each step, or is again.
-    pub(super) const fn check_nothing(&mut self, unchecked: bool) {
-        self.unchecked = unchecked;
     }
 
     /// From now on transfers between shards are lost on their way, or not any more.

@@ -3,7 +3,7 @@
 //! Owns the words. Everything that could surprise has a line; what every script expects has none.
 
 use super::World;
-use crate::engine::effect::{ReportStatus, ToWorker};
+use crate::engine::effect::{CancelReason, ReportStatus, ToWorker};
 use crate::engine::event::Event;
 use crate::engine::ids::{LeaseToken, LinkId};
 use crate::engine::ledger::task::State;
@@ -125,8 +125,17 @@ impl World {
                 }
                 return;
             }
-            ToWorker::Cancel { token, reason, .. } => {
-                format!("{worker} stop {}: {reason:?}", self.name(token.task))
+            ToWorker::Cancel {
+                token,
+                reason,
+                grace_ms,
+                ..
+            } => {
+                let task = self.name(token.task);
+                match grace_ms.filter(|_| reason == CancelReason::Requested) {
+                    Some(ms) => format!("{worker} stop {task}: {reason:?} in {ms} ms"),
+                    None => format!("{worker} stop {task}: {reason:?}"),
+                }
             }
             ToWorker::Timeouts { token, timeouts } => {
                 let (soft, hard) = (timeouts.soft_ms, timeouts.hard_ms);
