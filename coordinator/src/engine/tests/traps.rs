@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::world::{
-    START, World, complete, fail, fail_with, inline, named, new_task, plain_policy, queue,
-    task_with, text,
+    START, World, complete, fail, fail_with, inline, named, new_task, plain_policy, queue, text,
+    with_terms,
 };
 use crate::engine::command::{NewTask, QueueChange, ReportOutcome, Start};
 use crate::engine::effect::{Notice, NoticeKind};
@@ -43,7 +43,7 @@ fn follow_up(kind: &str) -> Option<Box<Template>> {
 fn reviewed() -> NewTask {
     NewTask {
         max_attempts: Some(3),
-        ..task_with(Terms {
+        ..with_terms(Terms {
             follow_ups: FollowUps {
                 on_exhausted: follow_up("mark_for_review"),
                 ..FollowUps::default()
