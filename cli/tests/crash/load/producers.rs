@@ -1,7 +1,7 @@
 //! Producers: one call a task, or a stream of them.
 //!
-//! Owns what tasks are like, and what an answer says of a sending. Never sends a task twice: after an
-//! answer that was lost nobody knows.
+//! Owns what tasks are like, and what an answer says of a sending. Never sends a task twice by itself;
+//! the client does, under one name, over every kill that it outlives.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ pub(super) async fn unary(context: Context, phase: watch::Receiver<Phase>, mut d
     }
 }
 
-/// Enqueues over streams: a new one whenever one was cut, or is long enough.
+/// Enqueues over streams: a new one whenever one has ended, or is long enough.
 pub(super) async fn stream(context: Context, phase: watch::Receiver<Phase>, mut dice: Dice) {
     let client = Client::lazy(&context.address.to_string()).unwrap();
     let client = client.with_deadline(DEADLINE);
@@ -57,7 +57,7 @@ pub(super) async fn stream(context: Context, phase: watch::Receiver<Phase>, mut 
             }
         }
         settle(&context, waiting.into_iter()).await;
-        // Where it was cut, the tickets have said it.
+        // Where it ended before, the tickets have said it.
         drop(stream.finish().await);
         beat.tick().await;
     }
