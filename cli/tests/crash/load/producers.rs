@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use redrive_client::{Client, Error, NewTask, Ticket, v1};
+use redrive_client::{Accepted, Client, Error, NewTask, Ticket, v1};
 use redrive_tests::{
     Dice,
     history::{Enqueued, Fact, digest},
@@ -28,7 +28,10 @@ pub(super) async fn unary(context: Context, phase: watch::Receiver<Phase>, mut d
     let client = client.with_deadline(DEADLINE);
     let mut beat = work::beat();
     while let Some((marker, task)) = next(&context, &phase, &mut dice, &mut beat).await {
-        let answer = client.enqueue(task).await.map(|answer| answer.task_id);
+        let answer = client.enqueue(task).await.map(|answer| Accepted {
+            effect: answer.effect(),
+            task_id: answer.task_id,
+        });
         note(&context, marker, answer);
     }
 }
@@ -65,7 +68,7 @@ pub(super) async fn stream(context: Context, phase: watch::Receiver<Phase>, mut 
 
 async fn settle(context: &Context, waiting: impl Iterator<Item = (u64, Ticket)>) {
     for (marker, ticket) in waiting {
-        note(context, marker, ticket.await);
+        note(context, marker, ticket.accepted().await);
     }
 }
 
@@ -113,9 +116,14 @@ fn task(context: &Context, marker: u64, dice: &mut Dice) -> NewTask {
     task.delay(Duration::from_millis(delay_ms))
 }
 
-fn note(context: &Context, marker: u64, answer: Result<String, Error>) {
+fn note(context: &Context, marker: u64, answer: Result<Accepted, Error>) {
     let outcome = match answer {
-        Ok(task_id) => Enqueued::Accepted(task_id),
+        Ok(accepted) => {
+            if accepted.effect == v1::EnqueueEffect::Existing {
+                context.repeated();
+            }
+            Enqueued::Accepted(accepted.task_id)
+        }
         Err(error) => match error {
             Error::OutcomeUnknown(_) | Error::Unanswered(_) | Error::Incomplete { .. } => {
                 Enqueued::Unknown
