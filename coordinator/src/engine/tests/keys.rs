@@ -1,4 +1,4 @@
-//! Scripts of request ids: what is asked twice is done once (rule 8).
+//! Scripts of request ids: what is asked twice is done once (rule 8, I15).
 
 use super::world::{
     World, cancel, cancel_as, complete, effects, enqueue_call, fail, ids, keyed, new_task, queue,
