@@ -54,7 +54,7 @@ variants!(Event {
     27 = CheckpointSaved { id, at, checkpoint },
     28 = TaskEdited { id, at, edit },
     29 = TaskExpired { id, at, reason },
-    30 = TaskRedriven { id, at, not_before; by, note },
+    30 = TaskRedriven { id, at, not_before; by, note, kept },
     REMEMBERED = Remembered { key, memory },
     32 = RememberedMore { key, tasks, expires_at },
     33 = MemoriesForgotten { last, at },
@@ -63,7 +63,11 @@ variants!(Event {
 } once {
     3 = QueuePaused { queue, pause } with { by: Arc::default() },
     8 = CancelRequested { id } with { order: Box::default() },
-    13 = TaskRedriven { id, at, not_before } with { by: Arc::default(), note: Arc::default() },
+    13 = TaskRedriven { id, at, not_before } with {
+        by: Arc::default(),
+        note: Arc::default(),
+        kept: false
+    },
 });
 
 shape!(ShardImage {

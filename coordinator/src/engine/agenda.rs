@@ -255,46 +255,58 @@ impl QueueIndex {
         kinds: &[KindServed],
         aging: Option<&Aging<'_>>,
     ) -> Option<TaskId> {
-        let aging = aging.filter(|_| self.has_levels());
+        let (first, last) = (self.lanes.first_key_value()?, self.lanes.last_key_value()?);
+        let (most, least) = (first.0.0, last.0.0);
+        let aging = aging.filter(|_| most != least);
         let mut best: Option<(i64, u64, TaskId)> = None;
-        let mut consider = |priority: Priority, lane: &Lane| {
-            let Some((seq, id)) = lane.first() else {
-                return;
-            };
-            let level = match aging {
-                Some(aging) => aging.level(priority, *id),
-                None => priority.level(),
-            };
-            let candidate = (level, *seq, *id);
-            if best.is_none_or(|best| candidate < best) {
-                best = Some(candidate);
+        let levels = Priority::ALL.into_iter();
+        for priority in levels.filter(|level| (most..=least).contains(level)) {
+            if aging.is_none() && best.is_some() {
+                break;
             }
-        };
-        if kinds.is_empty() || self.lanes.len() <= kinds.len() {
-            for ((priority, kind, version), lane) in &self.lanes {
-                if serves(kinds, kind, *version) {
-                    consider(*priority, lane);
+            self.each_lane(priority, kinds, &mut |lane| {
+                let Some((seq, id)) = lane.first() else {
+                    return;
+                };
+                let level = match aging {
+                    Some(aging) => aging.level(priority, *id),
+                    None => priority.level(),
+                };
+                let candidate = (level, *seq, *id);
+                if best.is_none_or(|best| candidate < best) {
+                    best = Some(candidate);
                 }
-            }
-        } else {
-            for priority in Priority::ALL {
-                for kind in kinds {
-                    let from = (priority, kind.kind.clone(), kind.version_min);
-                    let to = (priority, kind.kind.clone(), kind.version_max);
-                    for (_, lane) in self.lanes.range(from..=to) {
-                        consider(priority, lane);
-                    }
-                }
-            }
+            });
         }
         best.map(|(_, _, id)| id)
     }
 
-    /// Whether ready tasks are of more than one priority.
-    fn has_levels(&self) -> bool {
-        let first = self.lanes.first_key_value();
-        let last = self.lanes.last_key_value();
-        first.map(|(lane, _)| lane.0) != last.map(|(lane, _)| lane.0)
+    /// Goes over the lanes of one priority that somebody who runs these kinds serves.
+    fn each_lane(&self, priority: Priority, kinds: &[KindServed], look: &mut dyn FnMut(&Lane)) {
+        if kinds.is_empty() || self.lanes.len() <= kinds.len() {
+            let from = (priority, Arc::default(), 0);
+            let lanes = self.lanes.range(from..);
+            for ((level, kind, version), lane) in lanes {
+                if *level != priority {
+                    return;
+                }
+                if serves(kinds, kind, *version) {
+                    look(lane);
+                }
+            }
+            return;
+        }
+        for kind in kinds {
+            let from = (priority, kind.kind.clone(), kind.version_min);
+            let to = (priority, kind.kind.clone(), kind.version_max);
+            self.lanes.range(from..=to).for_each(|(_, lane)| look(lane));
+        }
+    }
+
+    /// Whether any task is ready.
+    #[must_use]
+    pub(super) const fn has_ready(&self) -> bool {
+        self.counts.ready > 0
     }
 
     /// Whether a pending task of this kind is there, or room for one more kind.

@@ -58,6 +58,7 @@ impl Edit {
         let payload = self.payload.as_ref().map_or(0, Payload::weight_bytes);
         let labels = self.labels.iter().flatten();
         let labels: usize = labels.map(|(k, v)| k.len() + v.len()).sum();
-        payload + labels as u64
+        let own = self.own.as_ref().map_or(0, |own| own.terms_bytes());
+        payload + (labels + own) as u64
     }
 }

@@ -206,6 +206,8 @@ pub enum Event {
         by: Arc<str>,
         /// Why; may be empty.
         note: Arc<str>,
+        /// Whether it is kept among the task's acts; not by old records, whose images know none.
+        kept: bool,
     },
     /// Finished tasks were forgotten to keep the queue's history bounded.
     TasksForgotten {

@@ -31,7 +31,7 @@ pub struct WorkerInfo {
 }
 
 /// A kind that a worker has a handler for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KindServed {
     /// The kind.
     pub kind: Arc<str>,

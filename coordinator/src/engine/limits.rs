@@ -112,11 +112,13 @@ pub const FOLLOW_UP_DEPTH_MAX: u32 = 8;
 /// Bytes of the argument of a task that is made later.
 pub const TEMPLATE_PAYLOAD_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of a payload or result that a follow-up is told of; of a larger one it is told that.
-pub const CONTEXT_PAYLOAD_BYTES_MAX: usize = 256 * 1024;
+pub const CONTEXT_PAYLOAD_BYTES_MAX: usize = 64 * 1024;
 /// Acts that are kept of a task, the latest.
 pub const ACTS_MAX: usize = 16;
 /// Bytes of a name that somebody acts under.
 pub const ACTOR_BYTES_MAX: usize = 128;
+/// Milliseconds for which a worker's proposal goes before those of others that ask again and again.
+pub const PROPOSAL_STANDS_MS: u64 = 600_000;
 /// Kinds that something is said of.
 pub const KIND_SETTINGS_MAX: usize = 10_000;
 
@@ -200,6 +202,8 @@ pub const FINISHED_PER_QUEUE_MAX: usize = 1000;
 pub const FINISHED_SLACK_MAX: usize = 64;
 /// Milliseconds that a finished task is kept.
 pub const FINISHED_RETENTION_MS: u64 = 3_600_000;
+/// Events with which one step lets a queue forget.
+pub const FORGET_EVENTS_MAX: usize = 8;
 /// Tasks that one event forgets.
 pub const FORGET_ITEMS_MAX: usize = 256;
 

@@ -239,7 +239,9 @@ impl Engine {
             let death = shard.agenda().next_death().map(|at| (at, Why::Death));
             [timer, death, forgotten.map(|at| (at, Why::Expiry))]
         });
-        let all = [begun, session, alarm].into_iter().chain(shards);
+        let crowded = self.core.is_crowded();
+        let crowded = crowded.then(|| (self.core.now(), Why::Expiry));
+        let all = [begun, crowded, session, alarm].into_iter().chain(shards);
         all.flatten().min().map(|(at, why)| Deadline { at, why })
     }
 

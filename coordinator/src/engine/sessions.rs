@@ -94,6 +94,10 @@ pub(super) struct Session {
     pub(super) drain_asked: Option<(Arc<str>, Option<u64>)>,
     /// Its time is over; its leases are being ended.
     pub(super) lost: bool,
+    /// It left for good; its leases are being given back.
+    pub(super) gone: bool,
+    /// What it did not list when it came back, as far as that is not ended yet.
+    pub(super) unlisted: BTreeSet<TaskId>,
     settled: VecDeque<(TaskId, Fence, RunOutcome)>,
 }
 
@@ -124,6 +128,8 @@ impl Session {
             suspect: false,
             drain_asked: None,
             lost: false,
+            gone: false,
+            unlisted: BTreeSet::new(),
             settled: VecDeque::new(),
         }
     }
@@ -156,6 +162,7 @@ impl Session {
         self.link.is_some()
             && !self.suspect
             && !self.lost
+            && !self.gone
             && self.drain_asked.is_none()
             && tasks < self.capacity.tasks_max
     }

@@ -372,6 +372,7 @@ fn changes() -> Vec<Event> {
             not_before: AT.plus_ms(2),
             by: "ops@host".into(),
             note: "mended".into(),
+            kept: true,
         },
     ]
 }

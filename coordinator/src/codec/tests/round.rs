@@ -84,6 +84,7 @@ fn instants_and_numbers_come_back_from_both_ends_of_their_range() {
                 not_before: Timestamp(epoch),
                 by: "".into(),
                 note: "".into(),
+                kept: false,
             };
             through_the_codec(&[record(event)]);
         }

@@ -188,6 +188,7 @@ fn task_events() -> Vec<Event> {
             not_before: Timestamp(0),
             by: "".into(),
             note: "".into(),
+            kept: false,
         },
     ];
     events.into_iter().chain(ends_of_runs()).collect()

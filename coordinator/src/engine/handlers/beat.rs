@@ -7,7 +7,7 @@ use crate::engine::clocks::Alarm;
 use crate::engine::command::{Heartbeat, HeartbeatContent};
 use crate::engine::effect::{BeatAck, Progress, ToWorker};
 use crate::engine::event::Event;
-use crate::engine::ids::{LinkId, TaskId, Timestamp};
+use crate::engine::ids::{LeaseToken, LinkId, TaskId, Timestamp};
 use crate::engine::ledger::task::{Holder, Payload, Task, Timeouts};
 use crate::engine::limits;
 use crate::engine::rejection::Rejection;
@@ -42,9 +42,13 @@ pub(super) fn asks_for_answer(beat: &Heartbeat) -> bool {
 
 fn take(step: &mut Step<'_>, beat: Heartbeat) -> BeatAck {
     let raw_token = beat.raw_token;
+    let token = LeaseToken::parse(&raw_token);
+    let lease =
+        token.and_then(|token| step.task(token.task).filter(|it| it.token() == Some(token)));
+    let held = lease.is_some();
     let refused = |refusal| BeatAck {
         raw_token: raw_token.clone(),
-        held: true,
+        held,
         timeouts: Timeouts::default(),
         refusal: Some(refusal),
     };
@@ -56,7 +60,6 @@ fn take(step: &mut Step<'_>, beat: Heartbeat) -> BeatAck {
         }
     };
     let id = content.token.task;
-    let held = step.task(id).and_then(Task::token) == Some(content.token);
     if !held {
         return BeatAck {
             raw_token,
@@ -88,9 +91,8 @@ fn accept(step: &mut Step<'_>, id: TaskId, content: HeartbeatContent) -> Result<
         step.beat_mut(id).progress = Some(progress);
     }
     if let Some(checkpoint) = content.checkpoint {
-        let beat = step.beat_mut(id);
-        beat.unsaved = Some(checkpoint);
-        let due_at = beat.next_save_at;
+        step.set_unsaved(id, Some(checkpoint));
+        let due_at = step.beat_mut(id).next_save_at;
         if due_at <= at {
             save(step, id);
         } else {
@@ -101,6 +103,11 @@ fn accept(step: &mut Step<'_>, id: TaskId, content: HeartbeatContent) -> Result<
         Some(timeouts) => extend(step, id, timeouts),
         None => Ok(()),
     }
+}
+
+/// Whether memory is so short that extras are not kept (rule 21).
+fn is_short(step: &Step<'_>) -> bool {
+    step.bytes() > step.config().memory_bytes_max / 10 * 9
 }
 
 /// A handler that speaks has begun.
@@ -119,14 +126,13 @@ fn begun(step: &mut Step<'_>, id: TaskId) {
 /// Records the latest checkpoint of a run, where there is one that is not recorded.
 pub(super) fn save(step: &mut Step<'_>, id: TaskId) {
     let at = step.now();
-    let short = step.bytes() > step.config().memory_bytes_max / 10 * 9;
-    let beat = step.beat_mut(id);
-    let Some(checkpoint) = beat.unsaved.take() else {
+    let short = step.disk_full() || is_short(step);
+    let Some(checkpoint) = step.beat_mut(id).unsaved.clone() else {
         return;
     };
+    let beat = step.beat_mut(id);
     if short {
-        // It waits for the run's end, which decides anew (rule 21).
-        beat.unsaved = Some(checkpoint);
+        // It waits for the run's end, which decides anew (rule 21), or for room on the disk.
         beat.next_save_at = at.plus_ms(limits::CHECKPOINT_INTERVAL_MS);
         let due_at = beat.next_save_at;
         step.clocks_mut().set(Alarm::Checkpoint(id), due_at);
@@ -134,6 +140,7 @@ pub(super) fn save(step: &mut Step<'_>, id: TaskId) {
     }
     let longer_ms = checkpoint.weight_bytes() / limits::CHECKPOINT_BYTES_PER_MS;
     beat.next_save_at = at.plus_ms(limits::CHECKPOINT_INTERVAL_MS + longer_ms);
+    step.set_unsaved(id, None);
     let event = Event::CheckpointSaved { id, at, checkpoint };
     step.record(id.shard(), event);
 }

@@ -78,6 +78,7 @@ fn put_back(step: &mut Step<'_>, id: TaskId, delay_ms: u64, (by, note): (&Arc<st
             not_before,
             by,
             note,
+            kept: true,
         },
     );
     step.touch_queue(&queue);

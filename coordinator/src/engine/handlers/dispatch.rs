@@ -3,7 +3,7 @@
 //! Owns the matching (rule 18) and the grant: a lease is recorded before it is told. Never looks at
 //! a task that it cannot deliver, never gives more than was asked for (I10).
 
-use crate::engine::agenda::Aging;
+use crate::engine::agenda::{Aging, QueueIndex};
 use crate::engine::clocks::Alarm;
 use crate::engine::command::KindServed;
 use crate::engine::effect::{Answer, Delivery, ToWorker};
@@ -101,7 +101,7 @@ fn wishes<'s>(
 /// Gives a queue's ready tasks to those who want them, in turn.
 fn offer(step: &mut Step<'_>, queue: &QueueName) {
     let shard = step.shard_of(queue);
-    while first_ready(step, shard, queue, &[]).is_some() {
+    while has_ready(step, shard, queue) {
         let Some(first) = step.sessions().next_hungry(queue) else {
             return;
         };
@@ -137,6 +137,13 @@ fn offer_to(step: &mut Step<'_>, shard: ShardId, queue: &QueueName, member: Memb
     step.sessions_mut().served(queue, member);
     step.sessions_mut().refresh(member);
     true
+}
+
+/// Whether a queue has a ready task that may be given to somebody.
+fn has_ready(step: &Step<'_>, shard: ShardId, queue: &QueueName) -> bool {
+    let known = step.ledger(shard).queue(queue);
+    let index = step.agenda(shard).queue(queue);
+    known.is_some_and(|queue| queue.paused.is_none()) && index.is_some_and(QueueIndex::has_ready)
 }
 
 /// The ready task of a queue that goes first for somebody who runs these kinds.

@@ -49,6 +49,9 @@ pub(super) fn update(
     if let Some(edit) = edit {
         record(step, id, edit);
     } else if let Some(timeouts) = change.timeouts {
+        // Who did it is an edit that changes nothing.
+        let edit = Edit::new(ActKind::Edited, by.clone(), change.reason.clone());
+        record(step, id, edit);
         step.record(id.shard(), Event::TimeoutsChanged { id, timeouts });
         tick::limits_changed(step, id);
     }

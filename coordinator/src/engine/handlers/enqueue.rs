@@ -48,6 +48,12 @@ pub(super) fn handle(
         remember::recall(step, once)?;
     }
     let memories = memories_of(step, &enqueue, caller);
+    if memories
+        .iter()
+        .any(|it| it.key.is_producer() && it.highest.is_none())
+    {
+        remember::make_room_for_producer(step);
+    }
     let producer = enqueue.producer.take();
     let sequences = producer.map(|producer| producer.sequences);
     let mut done = Done::new();
@@ -179,7 +185,7 @@ fn accept(
             remember::room(step, &key)?;
         }
         if let Some(wanted) = &keys.unique
-            && let Some(holder) = unique::holder(step, shard, &queue, &wanted.key)
+            && let Some(holder) = unique::live_holder(step, shard, &queue, &wanted.key)
         {
             return unique::conflict(step, holder, &queue, new, by);
         }

@@ -41,6 +41,9 @@ pub(super) fn call(step: &mut Step<'_>, call: Call) -> Result<Answer, Rejection>
 
 /// An operator says what holds for a kind, in place of all that was said before.
 fn set(step: &mut Step<'_>, name: &KindName, settings: KindSettings) -> Result<Answer, Rejection> {
+    if step.disk_full() {
+        return Err(Rejection::DiskFull);
+    }
     configure(step, name, settings, None)?;
     get(step, name)
 }
@@ -78,21 +81,44 @@ fn delete(step: &mut Step<'_>, name: &KindName) -> Result<Answer, Rejection> {
     Ok(Answer::Done)
 }
 
-/// A worker proposes what should hold for its kinds.
-pub(super) fn propose(step: &mut Step<'_>, worker: &WorkerInfo) {
+/// How a worker comes to propose something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proposer {
+    /// It opened a session, which happens once: the latest one is heard.
+    Session,
+    /// It came back, or asked for work without a stream, which it does all the time.
+    Again,
+}
+
+/// A worker proposes what should hold for its kinds. Never refuses the worker.
+pub(super) fn propose(step: &mut Step<'_>, worker: &WorkerInfo, proposer: Proposer) {
+    if step.disk_full() {
+        return;
+    }
     for (kind, settings) in &worker.proposals {
         let Ok(name) = KindName::new(&worker.namespace, kind) else {
             continue;
         };
         let known = step.ledger(FIRST).kind(&name);
-        let said =
-            known.is_some_and(|known| known.proposed_by.is_none() || known.settings == **settings);
-        if !said {
+        let stands = known.is_some_and(|known| stands(step, known, worker, proposer));
+        let same = known.is_some_and(|known| known.settings == **settings);
+        if !stands && !same {
             let by = Some(worker.worker.clone());
             // A proposal beyond the limit is no reason to refuse the worker.
             let _full = configure(step, &name, (**settings).clone(), by);
         }
     }
+}
+
+/// Whether what is said of a kind goes before a proposal of this worker: an operator's word always,
+/// and for those that ask again and again another worker's, while that is new: two builds side by
+/// side would otherwise take turns.
+fn stands(step: &Step<'_>, known: &Kind, worker: &WorkerInfo, proposer: Proposer) -> bool {
+    let Some(by) = &known.proposed_by else {
+        return true;
+    };
+    let until = known.at.plus_ms(limits::PROPOSAL_STANDS_MS);
+    proposer == Proposer::Again && *by != worker.worker && step.now() < until
 }
 
 fn configure(
@@ -109,6 +135,15 @@ fn configure(
             limit: limits::KIND_SETTINGS_MAX as u64,
         });
     }
+    let used_bytes = step.bytes();
+    let limit_bytes = step.config().memory_bytes_max;
+    if used_bytes > limit_bytes / 10 * 8 {
+        return Err(Rejection::MemoryFull {
+            used_bytes,
+            limit_bytes,
+        });
+    }
+    let known = step.ledger(FIRST).kind(name);
     let kind = Kind {
         name: name.clone(),
         settings,

@@ -13,7 +13,8 @@ use crate::engine::rejection::Rejection;
 use crate::engine::sessions::{Member, Poll, Subscription};
 use crate::engine::step::Step;
 
-use super::{beat, dispatch, kind};
+use super::kind::{self, Proposer};
+use super::{beat, dispatch};
 
 /// Leases what is ready; waits for the first task where nothing is.
 pub(super) fn lease_tasks(
@@ -31,7 +32,7 @@ pub(super) fn lease_tasks(
             limit,
         }));
     }
-    kind::propose(step, &lease.worker);
+    kind::propose(step, &lease.worker, Proposer::Again);
     let free = limits::UNARY_LEASES_MAX - step.unary_held(&lease.worker.worker);
     if free == 0 {
         let limit = limits::UNARY_LEASES_MAX as u64;
@@ -92,10 +93,8 @@ pub(super) fn extend(
             },
         }
     };
-    let renewed: Vec<_> = beats
-        .iter()
-        .map(|beat| beat.content.as_ref().ok().map(|c| c.token))
-        .collect();
+    let token_of = |beat: &Heartbeat| LeaseToken::parse(&beat.raw_token);
+    let renewed: Vec<Option<LeaseToken>> = beats.iter().map(token_of).collect();
     let extensions = tokens.iter().map(&mut extend).collect();
     renewed.iter().for_each(|token| {
         extend(token);

@@ -18,6 +18,7 @@ mod lease;
 mod leaving;
 mod query;
 mod queue;
+mod reconcile;
 mod reference;
 mod remember;
 mod resolve;
@@ -187,7 +188,8 @@ fn slack_of(keep: usize) -> usize {
     (keep / 8).clamp(1, limits::FINISHED_SLACK_MAX)
 }
 
-/// Queues that gained a finished task, or are to keep fewer, forget the oldest beyond their history, some at a time.
+/// Queues that gained a finished task, or are to keep fewer, forget the oldest beyond their history,
+/// some at a time: what is left is for the next step, which comes at once.
 fn forget_beyond_history(step: &mut Step<'_>) {
     for queue in step.take_crowded() {
         let shard = step.shard_of(&queue);
@@ -198,7 +200,11 @@ fn forget_beyond_history(step: &mut Step<'_>) {
         if index.finished_count() < keep + slack_of(keep) {
             continue;
         }
-        loop {
+        for round in 0.. {
+            if round == limits::FORGET_EVENTS_MAX {
+                step.crowd(&queue);
+                break;
+            }
             let index = step.agenda(shard).queue(&queue);
             let ids = index.map(|index| index.finished_beyond(keep, limits::FORGET_ITEMS_MAX));
             let Some(ids) = ids.filter(|ids| !ids.is_empty()) else {

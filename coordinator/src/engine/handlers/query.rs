@@ -2,6 +2,7 @@
 //!
 //! Owns the views and the bounded scans (rule 17). Never changes a fact.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::engine::agenda::{QueueIndex, serves};
@@ -34,8 +35,9 @@ fn is_served(step: &Step<'_>, task: &Task) -> bool {
     served.any(|kinds| serves(kinds, &task.kind, task.version))
 }
 
-/// What the workers of a queue run that are connected or wait in a call.
-fn workers_of<'s>(step: &'s Step<'_>, queue: &QueueName) -> Vec<&'s [KindServed]> {
+/// What the workers of a queue run that are connected or wait in a call, each set of kinds once;
+/// every kind, where there are more workers than are looked at.
+fn workers_of<'s>(step: &'s Step<'_>, queue: &QueueName) -> BTreeSet<&'s [KindServed]> {
     let sessions = step.sessions().iter();
     let sessions = sessions.filter(|session| session.link.is_some() && !session.lost);
     let sessions = sessions.map(|session| (&session.queues, &session.info.kinds));
@@ -43,7 +45,14 @@ fn workers_of<'s>(step: &'s Step<'_>, queue: &QueueName) -> Vec<&'s [KindServed]
     let polls = polls.map(|poll| (&poll.queues, &poll.info.kinds));
     let all = sessions.chain(polls);
     let of_queue = all.filter(|(queues, _)| queues.iter().any(|sub| sub.queue == *queue));
-    of_queue.map(|(_, kinds)| kinds.as_slice()).collect()
+    let mut served = BTreeSet::new();
+    for (looked_at, (_, kinds)) in of_queue.enumerate() {
+        if kinds.is_empty() || looked_at == limits::WORKERS_LISTED_MAX {
+            return BTreeSet::from([&[][..]]);
+        }
+        served.insert(kinds.as_slice());
+    }
+    served
 }
 
 /// Ready tasks of a queue that no worker that is connected runs.

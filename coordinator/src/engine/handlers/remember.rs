@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
-use crate::engine::command::{Call, Caller, Once};
+use crate::engine::command::{Call, Caller, Once, TaskRef};
 use crate::engine::effect::Answer;
 use crate::engine::event::Event;
 use crate::engine::ids::{QueueName, RequestId, TaskId};
+use crate::engine::ledger::Ledger;
 use crate::engine::ledger::kind::KindName;
 use crate::engine::ledger::memory::{Memory, MemoryKey};
 use crate::engine::limits;
@@ -26,9 +27,12 @@ pub(super) fn once(
 ) -> Option<Result<Answer, Rejection>> {
     // Enqueued tasks are remembered one by one: see `enqueue`.
     let remembers = !matches!(call, Call::Enqueue(_));
-    let Some(once) = caller.once.take_if(|_| remembers) else {
+    let Some(mut once) = caller.once.take_if(|_| remembers) else {
         return call_now(step, request, &caller, call);
     };
+    if let Some(task) = named_by_id(&call).and_then(|id| step.task(id)) {
+        once.namespace = task.queue.namespace().into();
+    }
     let again = again(&call);
     match recall(step, &once) {
         Err(refused) => return Some(Err(refused)),
@@ -78,14 +82,39 @@ pub(super) fn room(step: &Step<'_>, key: &MemoryKey) -> Result<(), Rejection> {
     if step.ledger(step.home_of(key)).memory_count() >= limit {
         return full(limit);
     }
-    if let MemoryKey::Producer { .. } = key {
-        let shards = step.shard_ids();
-        let producers: usize = shards.map(|it| step.ledger(it).producer_count()).sum();
-        if producers >= limits::PRODUCERS_MAX {
-            return full(limits::PRODUCERS_MAX);
-        }
-    }
     Ok(())
+}
+
+/// Makes room for one more producer: the one that has been silent the longest is forgotten where
+/// there are as many as may be. Most are of programs that ended long ago.
+pub(super) fn make_room_for_producer(step: &mut Step<'_>) {
+    let shards = || step.shard_ids().map(|shard| step.ledger(shard));
+    let producers: usize = shards().map(Ledger::producer_count).sum();
+    if producers < limits::PRODUCERS_MAX {
+        return;
+    }
+    let first = shards().filter_map(Ledger::first_producer).min();
+    let Some((_, key)) = first.cloned() else {
+        return;
+    };
+    let now = step.now();
+    let memory = Box::new(Memory {
+        at: now,
+        expires_at: now,
+        ..Memory::default()
+    });
+    let shard = step.home_of(&key);
+    let at = now;
+    step.record(
+        shard,
+        Event::Remembered {
+            key: key.clone(),
+            memory,
+        },
+    );
+    // What expired before it goes with it, which was due anyway.
+    let last = key;
+    step.record(shard, Event::MemoriesForgotten { at, last });
 }
 
 /// Remembers a request, and the task that it changed.
@@ -106,10 +135,12 @@ fn remember(step: &mut Step<'_>, once: &Once, task: Option<TaskId>) {
 /// Forgets what has expired, a bounded part of it.
 pub(super) fn expire(step: &mut Step<'_>) {
     let now = step.now();
+    let mut left = limits::MEMORIES_FORGOTTEN_MAX;
     for shard in step.shard_ids() {
-        let expired = step.ledger(shard).memories_expired(now);
-        let last = expired.take(limits::MEMORIES_FORGOTTEN_MAX).last().cloned();
-        if let Some((at, last)) = last {
+        let expired = step.ledger(shard).memories_expired(now).take(left);
+        let (count, last) = expired.fold((0, None), |(count, _), place| (count + 1, Some(place)));
+        left -= count;
+        if let Some((at, last)) = last.cloned() {
             step.record(shard, Event::MemoriesForgotten { at, last });
         }
     }
@@ -119,6 +150,20 @@ pub(super) fn key_of(once: &Once) -> MemoryKey {
     MemoryKey::Request {
         namespace: once.namespace.clone(),
         id: once.id.clone(),
+    }
+}
+
+/// The task that a call changes, where it names it by its id alone: its namespace is the task's.
+fn named_by_id(call: &Call) -> Option<TaskId> {
+    if let Call::CancelTask { task, .. }
+    | Call::UpdateTask { task, .. }
+    | Call::RedriveTask { task, .. }
+    | Call::DiscardTask { task, .. } = call
+        && let TaskRef::Id(id) = task
+    {
+        Some(*id)
+    } else {
+        None
     }
 }
 

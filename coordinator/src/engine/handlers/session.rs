@@ -3,16 +3,14 @@
 //! Owns what each message of a worker stream means for its session, and when silence ends one. How
 //! the leases of a lost session end is `end_run`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::engine::command::{Capacity, Hello, Report};
 use crate::engine::effect::{Effect, ToWorker, Welcome};
 use crate::engine::event::Event;
 use crate::engine::failure::{Failure, FailureClass};
-use crate::engine::ids::{LeaseToken, LinkId, SessionId, TaskId};
-use crate::engine::ledger::history::RunOutcome;
+use crate::engine::ids::{LinkId, SessionId, TaskId};
 use crate::engine::ledger::task::Task;
-use crate::engine::ledger::terms::DeliveryMode;
 use crate::engine::limits;
 use crate::engine::rejection::Rejection;
 use crate::engine::retry::Ending;
@@ -20,7 +18,11 @@ use crate::engine::sessions::{Member, Session, Subscription};
 use crate::engine::step::Step;
 
 use super::end_run::{Ended, Extra, end_run};
-use super::{cancel, kind};
+use super::kind::{self, Proposer};
+use super::{cancel, reconcile};
+
+/// Leases that one step ends because their session is over.
+pub(super) const LEASES_ENDED_MAX: usize = 1000;
 
 /// A stream opened: a new session, or an earlier one comes back.
 pub(super) fn hello(step: &mut Step<'_>, link: LinkId, hello: Hello) {
@@ -37,7 +39,7 @@ pub(super) fn hello(step: &mut Step<'_>, link: LinkId, hello: Hello) {
     }
     let known = hello
         .session
-        .filter(|id| step.sessions().get(*id).is_some_and(|s| !s.lost));
+        .filter(|id| step.sessions().get(*id).is_some_and(|s| !s.lost && !s.gone));
     if known.is_none() && step.sessions().len() >= limits::SESSIONS_MAX {
         let limit = limits::SESSIONS_MAX as u64;
         let why = Some(Rejection::LimitReached {
@@ -49,7 +51,7 @@ pub(super) fn hello(step: &mut Step<'_>, link: LinkId, hello: Hello) {
     }
     let id = known.unwrap_or_else(|| open(step, &hello));
     attach(step, id, link, &hello);
-    let lost = reconcile(step, id, &hello);
+    let lost = reconcile::reconcile(step, id, &hello);
     let config = step.config();
     let welcome = Welcome {
         session: id,
@@ -60,7 +62,11 @@ pub(super) fn hello(step: &mut Step<'_>, link: LinkId, hello: Hello) {
         abort_after_ms: config.abort_after_ms(),
     };
     step.tell(link, ToWorker::Welcome(welcome));
-    kind::propose(step, &hello.worker);
+    let proposer = match known {
+        None => Proposer::Session,
+        Some(_) => Proposer::Again,
+    };
+    kind::propose(step, &hello.worker, proposer);
     tell_again(step, id);
     schedule(step, id);
     step.touch_member(Member::Session(id));
@@ -93,91 +99,6 @@ fn attach(step: &mut Step<'_>, id: SessionId, link: LinkId, hello: &Hello) {
     if let Some(older) = step.sessions_mut().attach(id, link) {
         let why = Some(Rejection::LinkReplaced);
         step.emit(Effect::CloseLink { link: older, why });
-    }
-}
-
-/// Compares what the worker holds with what it should: what it does not list never arrived and is
-/// released; what it lists and does not hold is answered as lost, but for what it reported itself
-/// (its next report will be a DUPLICATE). What it holds and has not buffered has begun.
-fn reconcile(step: &mut Step<'_>, id: SessionId, hello: &Hello) -> Vec<LeaseToken> {
-    let now = step.now();
-    let session = step.sessions().get(id).expect("attached");
-    let (mut kept, mut lost) = (BTreeSet::new(), Vec::new());
-    for token in &hello.held {
-        let held = session.held.get(&token.task);
-        let holds = held.is_some_and(|held| held.fence == token.fence);
-        if holds && step.task(token.task).and_then(Task::token) == Some(*token) {
-            kept.insert(token.task);
-        } else if !reported(session.settled(token.task, token.fence)) {
-            lost.push(*token);
-        }
-    }
-    let all = session.held.keys().copied();
-    let never_arrived: Vec<TaskId> = all.filter(|task| !kept.contains(task)).collect();
-    for task in never_arrived {
-        not_listed(step, id, task);
-    }
-    let buffered: BTreeMap<TaskId, u64> = hello
-        .buffered
-        .iter()
-        .map(|(token, sequence)| (token.task, *sequence))
-        .collect();
-    for task in kept {
-        let session = step.sessions_mut().get_mut(id).expect("attached");
-        match buffered.get(&task) {
-            Some(sequence) => session.wait_in_buffer(task, *sequence),
-            None if session.begin(task, now) => step.note_begun(task),
-            None => {}
-        }
-    }
-    lost
-}
-
-/// Ends the lease of a task that its worker does not list on its return: it never arrived and is
-/// released. A task that must not run twice is lost where that is not sure: where it arrived or
-/// began, or where the worker may have stopped it meanwhile because it heard nothing (rule 6).
-fn not_listed(step: &mut Step<'_>, id: SessionId, task: TaskId) {
-    let (now, abort_after_ms) = (step.now(), step.config().abort_after_ms());
-    let session = step.sessions().get(id).expect("attached");
-    let held = session.held.get(&task).expect("it is held");
-    let arrived =
-        held.begun_at.is_some() || (held.sequence > 0 && held.sequence <= session.received_through);
-    let lease = step.task(task).and_then(Task::lease);
-    let lease = lease.expect("held tasks are leased");
-    let may_have_run =
-        arrived || lease.started_at.is_some() || now.since_ms(lease.granted_at) >= abort_after_ms;
-    let lost = if may_have_run && lease.delivery == DeliveryMode::AtMostOnce {
-        let worker = &lease.worker;
-        let message = format!("worker {worker} came back without it and did not report its end");
-        Some(Failure::new(FailureClass::WorkerLost, &message))
-    } else {
-        None
-    };
-    let ending = match &lost {
-        Some(failure) => Ending::Crashed { failure },
-        None => Ending::Released,
-    };
-    end_run(step, task, Ended::Judged(ending), Extra::default());
-}
-
-/// Whether a run that the session remembers was ended by its own report.
-const fn reported(outcome: Option<RunOutcome>) -> bool {
-    match outcome {
-        Some(
-            RunOutcome::Succeeded
-            | RunOutcome::Failed
-            | RunOutcome::Retried
-            | RunOutcome::Deferred
-            | RunOutcome::Discarded,
-        ) => true,
-        Some(
-            RunOutcome::Released
-            | RunOutcome::TimedOut
-            | RunOutcome::Crashed
-            | RunOutcome::Unstarted
-            | RunOutcome::Cancelled,
-        )
-        | None => false,
     }
 }
 
@@ -315,19 +236,31 @@ pub(super) fn reports(step: &mut Step<'_>, id: SessionId, link: LinkId, reports:
 
 /// The worker leaves for good: what it holds is given back.
 pub(super) fn goodbye(step: &mut Step<'_>, id: SessionId) {
-    let session = step.sessions().get(id).expect("the link has a session");
-    let held: Vec<TaskId> = session.held.keys().copied().collect();
-    for task in held {
-        end_run(
-            step,
-            task,
-            Ended::Judged(Ending::Released),
-            Extra::default(),
-        );
+    let session = step.sessions_mut().get_mut(id);
+    session.expect("the link has a session").gone = true;
+    leave(step, id, LEASES_ENDED_MAX);
+}
+
+/// Gives back what a session holds that left for good, as much as a step should, and forgets it
+/// when nothing is left; answers the work done.
+fn leave(step: &mut Step<'_>, id: SessionId, leases_max: usize) -> usize {
+    let now = step.now();
+    let session = step.sessions().get(id).expect("looked at");
+    let held: Vec<TaskId> = session.held.keys().take(leases_max).copied().collect();
+    for task in &held {
+        if step.is_full() {
+            break;
+        }
+        let released = Ended::Judged(Ending::Released);
+        end_run(step, *task, released, Extra::default());
     }
-    if let Some(link) = step.sessions_mut().remove(id) {
+    let session = step.sessions().get(id).expect("looked at");
+    if !session.held.is_empty() {
+        step.sessions_mut().wake_at(id, now);
+    } else if let Some(link) = step.sessions_mut().remove(id) {
         step.emit(Effect::CloseLink { link, why: None });
     }
+    held.len().max(1)
 }
 
 /// A stream broke: its leases wait for the session to come back.
@@ -342,7 +275,6 @@ pub(super) fn link_closed(step: &mut Step<'_>, link: LinkId) {
 /// Looks at the sessions whose time has come: ping, suspect, or give up. Ends at most so many
 /// leases; the rest follow in the next turn.
 pub(super) fn wake_due(step: &mut Step<'_>) {
-    const LEASES_ENDED_MAX: usize = 1000;
     let now = step.now();
     let mut left = LEASES_ENDED_MAX;
     while left > 0 && !step.is_full() {
@@ -358,6 +290,14 @@ fn wake(step: &mut Step<'_>, id: SessionId, leases_max: usize) -> usize {
     let (now, lateness) = (step.now(), step.sessions().lateness_ms);
     let config = step.config().clone();
     let session = step.sessions().get(id).expect("only known sessions wake");
+    if session.gone {
+        return leave(step, id, leases_max);
+    }
+    if !session.unlisted.is_empty() {
+        let ended = reconcile::end_unlisted(step, id, leases_max);
+        schedule(step, id);
+        return ended.max(1);
+    }
     let silence = session.silence_ms(now, lateness);
     let idle = session.held.is_empty() && session.link.is_some();
     let suspect_ms = if idle {
@@ -411,7 +351,7 @@ fn schedule(step: &mut Step<'_>, id: SessionId) {
     let Some(session) = step.sessions().get(id) else {
         return;
     };
-    if session.lost {
+    if session.lost || session.gone || !session.unlisted.is_empty() {
         step.sessions_mut().wake_at(id, now);
         return;
     }

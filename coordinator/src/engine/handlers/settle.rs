@@ -8,9 +8,9 @@ use std::sync::Arc;
 use crate::engine::command::{Report, ReportContent, ReportOutcome};
 use crate::engine::effect::{ReportAck, ReportStatus};
 use crate::engine::failure::FailureClass;
-use crate::engine::ids::{LeaseToken, SessionId};
+use crate::engine::ids::{LeaseToken, SessionId, TaskId};
 use crate::engine::ledger::history::RunOutcome;
-use crate::engine::ledger::task::{State, Task, run_of};
+use crate::engine::ledger::task::{Holder, State, Task, run_of};
 use crate::engine::rejection::Rejection;
 use crate::engine::retry::Ending;
 use crate::engine::step::Step;
@@ -121,6 +121,10 @@ fn same(recorded: RunOutcome, reported: RunOutcome) -> bool {
 /// Ends the run as the worker tells it.
 fn record(step: &mut Step<'_>, content: ReportContent) {
     let id = content.token.task;
+    if !matches!(content.outcome, ReportOutcome::Release { .. }) {
+        // Whoever tells how it ended had begun: a report needs no receipt of its own.
+        begun(step, id);
+    }
     let mut extra = Extra {
         checkpoint: content.checkpoint,
         ..Extra::default()
@@ -188,6 +192,17 @@ fn record(step: &mut Step<'_>, content: ReportContent) {
             extra.note = noted(reason);
             end_run(step, id, Ended::Discarded, extra);
         }
+    }
+}
+
+/// The run of a task has begun, as its worker shows.
+fn begun(step: &mut Step<'_>, id: TaskId) {
+    let now = step.now();
+    let lease = step.task(id).and_then(Task::lease);
+    if let Some(Holder::Session(session)) = lease.map(|lease| lease.holder)
+        && let Some(session) = step.sessions_mut().get_mut(session)
+    {
+        session.begin(id, now);
     }
 }
 

@@ -19,7 +19,7 @@ use crate::engine::rejection::Rejection;
 use crate::engine::step::Step;
 
 use super::enqueue::{check_room, existing, instant, own_of};
-use super::{edit, remember, resolve};
+use super::{edit, remember, resolve, tick};
 
 /// What an idempotency key is remembered under.
 pub(super) fn memory_key(queue: &QueueName, key: &Arc<str>) -> MemoryKey {
@@ -62,6 +62,20 @@ pub(super) fn remember_key(
         recorded_at: 0,
     });
     step.record(id.shard(), Event::Remembered { key, memory });
+}
+
+/// The task that holds a unique key. One whose time is over ends first: it is as good as gone.
+pub(super) fn live_holder(
+    step: &mut Step<'_>,
+    shard: ShardId,
+    queue: &QueueName,
+    key: &Arc<str>,
+) -> Option<TaskId> {
+    let id = holder(step, shard, queue, key)?;
+    if !tick::is_over(step, id) {
+        return Some(id);
+    }
+    holder(step, shard, queue, key)
 }
 
 /// The task that holds a unique key.

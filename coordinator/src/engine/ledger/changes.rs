@@ -17,6 +17,10 @@ impl Task {
             unreachable!("the table was asked");
         };
         lease.cancel_requested = true;
+        if *order == CancelOrder::default() {
+            // Of a record that did not say: images of the time before have nothing of it either.
+            return;
+        }
         lease.cancel = Some(Box::new(order.clone()));
         let what = ActKind::CancelRequested;
         self.act(order.at, what, &order.by, &order.reason);
@@ -57,6 +61,7 @@ impl Task {
             not_before,
             by,
             note,
+            kept,
         } = event
         else {
             unreachable!("matched by the caller");
@@ -79,7 +84,9 @@ impl Task {
             side.rule_retries.clear();
             side.previous_delay_ms = None;
         }
-        self.act(*at, ActKind::Redriven, by, note);
+        if *kept {
+            self.act(*at, ActKind::Redriven, by, note);
+        }
     }
 
     pub(super) fn life_mut(&mut self) -> Option<&mut Life> {

@@ -104,9 +104,12 @@ impl Ledger {
             number <= outgoing.sent_through,
             "only what was sent is recorded again"
         );
-        if let Some(mut known) = outgoing.unconfirmed.insert(number, image.clone()) {
-            known.recorded_at = image.recorded_at;
-            assert_eq!(known, image, "an image of a known transfer equals it");
+        match outgoing.unconfirmed.insert(number, image.clone()) {
+            Some(mut known) => {
+                known.recorded_at = image.recorded_at;
+                assert_eq!(known, image, "an image of a known transfer equals it");
+            }
+            None => self.transfer_bytes += image.bytes(),
         }
     }
 }

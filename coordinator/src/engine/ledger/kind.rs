@@ -49,6 +49,12 @@ pub struct KindSettings {
 }
 
 impl Kind {
+    /// What it takes in memory. Bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.image_bytes() + size_of::<Self>() as u64
+    }
+
     /// About what a record of it takes in the journal. Bytes.
     #[must_use]
     pub fn image_bytes(&self) -> u64 {
@@ -88,6 +94,14 @@ impl Ledger {
             ..kind.clone()
         };
         self.newest = self.newest.max(kind.at);
+        self.kind_removed(&kind.name.clone());
+        self.kind_bytes += kind.bytes();
         self.kinds.insert(kind.name.clone(), kind);
+    }
+
+    pub(super) fn kind_removed(&mut self, name: &KindName) {
+        if let Some(kind) = self.kinds.remove(name) {
+            self.kind_bytes -= kind.bytes();
+        }
     }
 }

@@ -67,6 +67,14 @@ pub struct Memory {
     pub recorded_at: u64,
 }
 
+impl MemoryKey {
+    /// Whether it is of a producer.
+    #[must_use]
+    pub const fn is_producer(&self) -> bool {
+        matches!(self, Self::Producer { .. })
+    }
+}
+
 impl Memory {
     /// The task of this place or sequence.
     #[must_use]
@@ -116,8 +124,14 @@ impl Ledger {
 
     /// How many of them are of producers.
     #[must_use]
-    pub const fn producer_count(&self) -> usize {
-        self.producers
+    pub fn producer_count(&self) -> usize {
+        self.producers.len()
+    }
+
+    /// The producer that is forgotten first, and when.
+    #[must_use]
+    pub fn first_producer(&self) -> Option<&(Timestamp, MemoryKey)> {
+        self.producers.first()
     }
 
     /// When the first of them expires.
@@ -138,11 +152,10 @@ impl Ledger {
     /// Whether every memory is found by its expiry, and no other, and producers are counted.
     #[must_use]
     pub fn memories_are_indexed(&self) -> bool {
-        let is_producer = |key: &&MemoryKey| matches!(key, MemoryKey::Producer { .. });
         let place = |(key, memory): (&MemoryKey, &Memory)| (memory.expires_at, key.clone());
         let places: BTreeSet<(Timestamp, MemoryKey)> = self.memories.iter().map(place).collect();
-        places == self.memory_expiries
-            && self.memories.keys().filter(is_producer).count() == self.producers
+        let producers = places.iter().filter(|(_, key)| key.is_producer());
+        places == self.memory_expiries && producers.eq(&self.producers)
     }
 
     pub(super) fn remembered(&mut self, key: &MemoryKey, memory: &Memory) {
@@ -180,7 +193,9 @@ impl Ledger {
 
     fn keep_memory(&mut self, key: &MemoryKey, memory: Memory) {
         self.memory_bytes += memory.bytes(key);
-        self.producers += usize::from(matches!(key, MemoryKey::Producer { .. }));
+        if key.is_producer() {
+            self.producers.insert((memory.expires_at, key.clone()));
+        }
         self.memory_expiries
             .insert((memory.expires_at, key.clone()));
         self.memories.insert(key.clone(), memory);
@@ -189,9 +204,9 @@ impl Ledger {
     fn forget_memory(&mut self, key: &MemoryKey) -> Option<Memory> {
         let memory = self.memories.remove(key)?;
         self.memory_bytes -= memory.bytes(key);
-        self.producers -= usize::from(matches!(key, MemoryKey::Producer { .. }));
-        self.memory_expiries
-            .remove(&(memory.expires_at, key.clone()));
+        let place = (memory.expires_at, key.clone());
+        self.memory_expiries.remove(&place);
+        self.producers.remove(&place);
         Some(memory)
     }
 }

@@ -48,8 +48,10 @@ pub struct Ledger {
     memories: BTreeMap<MemoryKey, Memory>,
     memory_expiries: BTreeSet<(Timestamp, MemoryKey)>,
     memory_bytes: u64,
-    producers: usize,
+    producers: BTreeSet<(Timestamp, MemoryKey)>,
     kinds: BTreeMap<KindName, Kind>,
+    kind_bytes: u64,
+    transfer_bytes: u64,
     bytes: u64,
     image_bytes: u64,
     texts: Texts,
@@ -83,8 +85,10 @@ impl Ledger {
             memories: BTreeMap::new(),
             memory_expiries: BTreeSet::new(),
             memory_bytes: 0,
-            producers: 0,
+            producers: BTreeSet::new(),
             kinds: BTreeMap::new(),
+            kind_bytes: 0,
+            transfer_bytes: 0,
             bytes: 0,
             image_bytes: 0,
             texts: Texts::default(),
@@ -116,10 +120,10 @@ impl Ledger {
         self.newest
     }
 
-    /// What the tasks and the memories take in memory.
+    /// What tasks, memories, kinds and unconfirmed transfers take in memory.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
-        self.bytes + self.memory_bytes
+        self.bytes + self.memory_bytes + self.kind_bytes + self.transfer_bytes
     }
 
     /// The task of this id.
@@ -187,12 +191,18 @@ impl Ledger {
         self.received_through.get(&origin).copied().unwrap_or(0)
     }
 
-    /// What all tasks and memories take in memory, counted anew: equals [`Ledger::bytes`].
+    /// What all of these take in memory, counted anew: equals [`Ledger::bytes`].
     #[must_use]
     pub fn recount_bytes(&self) -> u64 {
         let tasks = self.tasks.iter().map(|(_, task)| task.bytes());
         let memories = self.memories.iter().map(|(key, memory)| memory.bytes(key));
-        tasks.sum::<u64>() + memories.sum::<u64>()
+        let kinds = self.kinds.values().map(Kind::bytes);
+        let outgoing = self
+            .outgoing
+            .values()
+            .flat_map(|out| out.unconfirmed.values());
+        let transfers = outgoing.map(|task| task.bytes());
+        tasks.sum::<u64>() + memories.sum::<u64>() + kinds.sum::<u64>() + transfers.sum::<u64>()
     }
 
     /// Makes one event a fact: the only change there is.
@@ -218,9 +228,7 @@ impl Ledger {
             } => self.remembered_more(key, tasks, *expires_at),
             Event::MemoriesForgotten { at, last } => self.memories_forgotten(&(*at, last.clone())),
             Event::KindConfigured { kind } => self.kind_configured(kind),
-            Event::KindRemoved { name, .. } => {
-                self.kinds.remove(name);
-            }
+            Event::KindRemoved { name, .. } => self.kind_removed(name),
             Event::TaskEnqueued { task } => self.accept(task),
             Event::TasksForgotten { ids } => ids.iter().for_each(|id| self.forget(*id)),
             Event::ExpiredThrough { at, last } => self.expire((*at, *last)),

@@ -14,6 +14,7 @@ impl Ledger {
         let outgoing = self.outgoing.entry(target).or_default();
         assert_eq!(number, outgoing.sent_through + 1, "transfers are dense");
         outgoing.sent_through = number;
+        self.transfer_bytes += task.bytes();
         outgoing.unconfirmed.insert(number, task);
     }
 
@@ -26,7 +27,10 @@ impl Ledger {
 
     pub(super) fn transfer_confirmed(&mut self, target: ShardId, through: u64) {
         let outgoing = self.outgoing.entry(target).or_default();
-        outgoing.unconfirmed = outgoing.unconfirmed.split_off(&(through + 1));
+        let left = outgoing.unconfirmed.split_off(&(through + 1));
+        let confirmed = std::mem::replace(&mut outgoing.unconfirmed, left);
+        let freed: u64 = confirmed.values().map(|task| task.bytes()).sum();
+        self.transfer_bytes -= freed;
     }
 
     pub(super) fn queue_event(&mut self, seq: u64, event: &Event) {

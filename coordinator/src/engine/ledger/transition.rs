@@ -92,7 +92,8 @@ pub const fn transition(from: Stage, event: TaskEvent) -> Option<Stage> {
             | E::CancelRequested
             | E::LeaseExtended
             | E::CheckpointSaved
-            | E::TimeoutsChanged,
+            | E::TimeoutsChanged
+            | E::TaskEdited,
         ) => Some(Leased),
         (Leased, E::RetryScheduled) => Some(Pending),
         (Leased, E::TaskDied) => Some(Dead),
@@ -111,7 +112,7 @@ pub const fn transition(from: Stage, event: TaskEvent) -> Option<Stage> {
             | E::TaskDied
             | E::TaskRedriven,
         )
-        | (Leased, E::LeaseGranted | E::TaskRedriven | E::TaskEdited | E::TaskExpired)
+        | (Leased, E::LeaseGranted | E::TaskRedriven | E::TaskExpired)
         | (
             Dead,
             E::LeaseGranted

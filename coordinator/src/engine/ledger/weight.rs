@@ -83,7 +83,7 @@ impl Own {
         size_of::<Self>() + ALLOCATION_BYTES + policy + self.terms_bytes()
     }
 
-    fn terms_bytes(&self) -> usize {
+    pub(in crate::engine) fn terms_bytes(&self) -> usize {
         let terms = self.terms.as_deref();
         let terms = terms.map_or(0, |terms| size_of::<Terms>() + terms.bytes());
         terms + self.then.iter().map(Template::bytes).sum::<usize>()

@@ -4,6 +4,7 @@
 //! ledgers, and change them only through [`Step::record`] (I1). What a step emits is pushed by
 //! value into the turn, so nothing can be told before it is recorded.
 
+mod beats;
 mod memory;
 mod replay;
 
@@ -16,7 +17,7 @@ use rand::{RngExt, SeedableRng};
 use super::EngineConfig;
 use super::agenda::Agenda;
 use super::clocks::Clocks;
-use super::effect::{Answer, CancelReason, Effect, Progress, ToWorker};
+use super::effect::{Answer, CancelReason, Effect, ToWorker};
 use super::event::{Event, Recorded};
 use super::handlers::Beat;
 use super::ids::{LeaseToken, LinkId, QueueName, RequestId, SessionId, ShardId, TaskId, Timestamp};
@@ -58,6 +59,7 @@ pub(super) struct Core {
     waited: BTreeMap<RequestId, TaskId>,
     unary_held: BTreeMap<Arc<str>, usize>,
     beats: BTreeMap<TaskId, Beat>,
+    unsaved_bytes: u64,
     begun: Vec<TaskId>,
     promoted_first: usize,
     served_polls: Vec<RequestId>,
@@ -91,6 +93,7 @@ impl Core {
             waited: BTreeMap::new(),
             unary_held: BTreeMap::new(),
             beats: BTreeMap::new(),
+            unsaved_bytes: 0,
             begun: Vec::new(),
             promoted_first: 0,
             served_polls: Vec::new(),
@@ -128,6 +131,11 @@ impl Core {
 
     pub(super) const fn now(&self) -> Timestamp {
         self.now
+    }
+
+    /// Whether queues have more to forget than one step does.
+    pub(super) fn is_crowded(&self) -> bool {
+        !self.crowded_queues.is_empty()
     }
 }
 
@@ -449,20 +457,6 @@ impl<'a> Step<'a> {
         of_worker.map(|(request, _)| *request).collect()
     }
 
-    /// How far the handler of a task is, as it says.
-    pub(super) fn progress(&self, id: TaskId) -> Option<&Progress> {
-        self.core.beats.get(&id)?.progress.as_ref()
-    }
-
-    /// What is known of a run that goes on, made where nothing is.
-    pub(super) fn beat_mut(&mut self, id: TaskId) -> &mut Beat {
-        self.core.beats.entry(id).or_default()
-    }
-
-    pub(super) fn take_beat(&mut self, id: TaskId) -> Option<Beat> {
-        self.core.beats.remove(&id)
-    }
-
     /// How many unary leases a worker holds.
     pub(super) fn unary_held(&self, worker: &str) -> usize {
         self.core.unary_held.get(worker).copied().unwrap_or(0)
@@ -481,13 +475,11 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// Bytes accounted over all shards.
+    /// Bytes accounted: over all shards, and checkpoints that are not recorded yet.
     pub(super) fn bytes(&self) -> u64 {
-        self.core
-            .shards
-            .iter()
-            .map(|shard| shard.ledger().bytes())
-            .sum()
+        let shards = self.core.shards.iter();
+        let ledgers: u64 = shards.map(|shard| shard.ledger().bytes()).sum();
+        ledgers + self.core.unsaved_bytes
     }
 
     pub(super) fn rebuild_agendas(&mut self) {

@@ -207,7 +207,7 @@ fn a_worker_that_was_away_is_told_the_limits_that_changed_meanwhile() {
     let id = world.id("t1");
     world.cut("w1");
     world.call(update(id, limits(None, Some(200_000)))).unwrap();
-    world.expect(&[]);
+    world.expect(&["t1: edited"]);
     world.resume("w1", &["mail"], 1, &[("t1", 1)]);
     world.expect(&["w1 limits t1: None Some(200000)"]);
 }

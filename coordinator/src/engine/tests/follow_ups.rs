@@ -320,7 +320,7 @@ fn many_that_are_cancelled_are_followed_in_turns_of_a_bounded_size() {
     let names: Vec<String> = (0..30).map(|index| format!("t{index}")).collect();
     for name in &names {
         let mut task = new_task("mail");
-        task.payload.data = vec![7; 200_000].into();
+        task.payload.data = vec![7; 60_000].into();
         world.enqueue_as(name, task);
     }
     world.wait_ms(1);
@@ -361,7 +361,7 @@ fn many_that_are_cancelled_are_followed_in_turns_of_a_bounded_size() {
             break;
         }
     }
-    assert!(steps > 3);
+    assert!(steps > 2, "{steps}");
     assert_eq!((matched, changed), (30, 30));
     for name in &names {
         assert_eq!(world.followers(name, Transition::Cancelled).len(), 1);

@@ -25,6 +25,7 @@ mod lanes;
 mod levels;
 mod lives;
 mod many;
+mod old_records;
 mod once;
 mod orders;
 mod producers;

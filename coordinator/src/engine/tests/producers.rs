@@ -4,7 +4,6 @@ use super::world::{World, effects, ids, new_task, sent_by};
 use crate::engine::command::{Call, NewTask};
 use crate::engine::effect::EnqueueEffect;
 use crate::engine::limits;
-use crate::engine::rejection::Rejection;
 
 const QUEUES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
@@ -105,7 +104,7 @@ fn a_producer_is_forgotten_an_hour_after_its_latest_task() {
 }
 
 #[test]
-fn there_are_only_so_many_producers_whatever_their_shards() {
+fn of_more_producers_than_are_remembered_the_most_silent_one_is_forgotten() {
     let mut world = World::with(|config| config.shard_count = 4);
     world.check_nothing(true);
     let mut send = |producer: usize| {
@@ -115,10 +114,14 @@ fn there_are_only_so_many_producers_whatever_their_shards() {
     for producer in 0..limits::PRODUCERS_MAX {
         send(producer).unwrap();
     }
-    let limit = limits::PRODUCERS_MAX as u64;
+    // The one that has been silent the longest makes room: what it sends again is new.
+    let newcomer = send(limits::PRODUCERS_MAX).unwrap();
+    assert_eq!(newcomer.how, EnqueueEffect::Created);
     assert_eq!(
-        send(limits::PRODUCERS_MAX),
-        Err(Rejection::MemoriesFull { limit })
+        send(limits::PRODUCERS_MAX).unwrap().how,
+        EnqueueEffect::Existing
     );
-    assert!(send(7).is_ok());
+    assert_eq!(send(7).unwrap().how, EnqueueEffect::Existing);
+    assert_eq!(send(0).unwrap().how, EnqueueEffect::Created);
+    assert_eq!(world.memories(), limits::PRODUCERS_MAX);
 }

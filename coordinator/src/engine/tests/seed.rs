@@ -362,7 +362,7 @@ fn s36_new_limits_reach_the_running_attempt() {
         panic!("not updated");
     };
     assert_eq!(view.timeouts, timeouts);
-    world.expect(&["w1 limits t1: Some(1000) Some(2000)"]);
+    world.expect(&["t1: edited", "w1 limits t1: Some(1000) Some(2000)"]);
     world.wait_ms(1000);
     world.expect(&["w1 stop t1: SoftTimeout"]);
 }

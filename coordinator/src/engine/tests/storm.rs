@@ -75,7 +75,7 @@ fn config(seed: u64) -> EngineConfig {
         ping_ms: 5000,
         grace_ms: 30_000,
         hard_margin_ms: 10_000,
-        memory_bytes_max: 200_000,
+        memory_bytes_max: 400_000,
         finished_retention_ms: 300_000,
         finished_per_queue_max: 1,
         aging_ms: 0,

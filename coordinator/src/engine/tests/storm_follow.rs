@@ -174,7 +174,7 @@ impl Storm {
     }
 }
 
-fn weather(seed: u64) {
+fn weather(seed: u64) -> usize {
     let mut storm = Storm::new(seed);
     let mut seen = Seen::default();
     for _ in 0..STEPS {
@@ -199,7 +199,7 @@ fn weather(seed: u64) {
     storm.check_indexes();
     storm.check_kinds();
     assert_eq!(seen.sent, seen.arrived, "seed {seed}: all arrived");
-    assert!(seen.follow.len() > 10, "seed {seed} says little");
+    let followed = seen.follow.len();
     for ((id, transition), count) in seen.follow {
         let ends = seen.ends.get(&id).copied().unwrap_or_default();
         assert!(
@@ -207,11 +207,11 @@ fn weather(seed: u64) {
             "seed {seed}: {transition:?} of {id}: {count} > {ends}"
         );
     }
+    followed
 }
 
 #[test]
 fn whatever_happens_each_end_is_followed_as_it_was_recorded() {
-    for seed in 0..SEEDS {
-        weather(seed);
-    }
+    let followed: usize = (0..SEEDS).map(weather).sum();
+    assert!(followed > 60, "only {followed} follow anything");
 }

@@ -100,7 +100,7 @@ fn new_limits_hold_for_the_running_attempt_at_once() {
     };
     let id = world.id("t1");
     world.call(update(id, timeouts)).unwrap();
-    world.expect(&["w1 limits t1: Some(12000) Some(14000)"]);
+    world.expect(&["t1: edited", "w1 limits t1: Some(12000) Some(14000)"]);
     world.wait_ms(2000);
     world.expect(&["w1 stop t1: SoftTimeout"]);
     world.wait_alive_ms(12_000, &["w1"]);

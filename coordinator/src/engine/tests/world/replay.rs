@@ -54,6 +54,11 @@ impl World {
         self.replayed(1, &log).map(drop)
     }
 
+    /// Replays a log of one shard into an engine that knows nothing.
+    pub(in crate::engine::tests) fn replay_records(&self, log: &[Recorded]) {
+        self.replayed(1, log).unwrap();
+    }
+
     fn passing(&self, passes: impl Fn(&Event) -> bool) -> Vec<Recorded> {
         let passing = self.journal.iter();
         let passing = passing.filter(|recorded| passes(&recorded.event));
