@@ -37,6 +37,8 @@ pub const ANCESTORS_MAX: usize = 16;
 pub const HISTORY_RUNS_MAX: usize = 8;
 /// Tasks, reports or tokens of one message or call.
 pub const BATCH_ITEMS_MAX: usize = 1000;
+/// Reports that one command of the engine settles.
+pub const REPORTS_PER_COMMAND_MAX: usize = 64;
 /// Bytes of one message in either direction.
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of deliveries that are put into one message before another is begun.

@@ -20,6 +20,7 @@ mod kind_service;
 mod listen;
 mod measure;
 mod pack;
+mod parts;
 mod queue_service;
 mod retry_policy_service;
 mod server_service;

@@ -16,6 +16,7 @@ use super::convert::report::{ack_view, reports};
 use super::convert::worker::{lease_tasks, lease_ttl, names};
 use super::convert::{At, Parsed, field};
 use super::edge::{Edge, asked, confused};
+use super::parts::parts_of;
 use super::status::{Refused, answer};
 use super::worker_stream::{self, WorkStream};
 use crate::engine::command::{Call, Heartbeat};
@@ -54,11 +55,14 @@ impl Workers {
     ) -> Result<pb::ReportTasksResponse, Refused> {
         let root = At::Root;
         let reports = reports(request.reports, root.field("reports"))?;
-        let Answer::Acks(acks) = self.edge.ask(Call::ReportTasks(reports)).await? else {
-            return Err(confused("reports"));
-        };
-        let acks = acks.into_iter().map(ack_view).collect();
-        Ok(pb::ReportTasksResponse { acks })
+        let mut shown = Vec::with_capacity(reports.len());
+        for part in parts_of(reports, limits::REPORTS_PER_COMMAND_MAX) {
+            let Answer::Acks(acks) = self.edge.ask(Call::ReportTasks(part)).await? else {
+                return Err(confused("reports"));
+            };
+            shown.extend(acks.into_iter().map(ack_view));
+        }
+        Ok(pb::ReportTasksResponse { acks: shown })
     }
 
     async fn extend(
@@ -72,7 +76,7 @@ impl Workers {
         let asked: Vec<bool> = said.iter().map(|beat| beat.timeouts.is_some()).collect();
         let beats: Vec<Heartbeat> = said.into_iter().map(heartbeat).collect();
         // A heartbeat's lease is looked at like those of the tokens: whether it is to be cancelled.
-        let of_beat = |beat: &Heartbeat| beat.content.as_ref().ok().map(|said| said.token);
+        let of_beat = |beat: &Heartbeat| LeaseToken::parse(&beat.raw_token);
         let tokens = given.iter().map(|bytes| LeaseToken::parse(bytes));
         let call = Call::ExtendLeases {
             tokens: tokens.chain(beats.iter().map(of_beat)).collect(),

@@ -22,9 +22,11 @@ use tonic::Status;
 use super::convert::worker::{WorkMessage, work_message};
 use super::edge::Edge;
 use super::pack::Packer;
+use super::parts::parts_of;
 use super::status::Refused;
 use crate::engine::command::{Command, FromWorker};
 use crate::engine::ids::LinkId;
+use crate::engine::limits;
 use crate::engine::rejection::Rejection;
 use crate::shell::inbox::{Link, Speaker, Told};
 
@@ -146,11 +148,11 @@ where
                 Ok(message) => match work_message(message) {
                     Ok(WorkMessage::Later(message)) => {
                         goodbye |= matches!(message, FromWorker::Goodbye);
-                        let command = Command::FromWorker {
-                            link: self.link,
-                            message,
-                        };
-                        self.speaker.say(command).await.ok()?;
+                        for message in in_parts(message) {
+                            let link = self.link;
+                            let command = Command::FromWorker { link, message };
+                            self.speaker.say(command).await.ok()?;
+                        }
                         continue;
                     }
                     Ok(WorkMessage::Hello(_)) => Rejection::HelloRepeated.into(),
@@ -166,6 +168,16 @@ where
         // worker cannot be heard any more, as if the stream had broken.
         if goodbye { None } else { Some(None) }
     }
+}
+
+/// A message as the engine takes it: many reports in several parts, for each may be followed by tasks
+/// that take far more than it did, and a turn is bounded.
+fn in_parts(message: FromWorker) -> Vec<FromWorker> {
+    let FromWorker::Reports(reports) = message else {
+        return vec![message];
+    };
+    let parts = parts_of(reports, limits::REPORTS_PER_COMMAND_MAX);
+    parts.into_iter().map(FromWorker::Reports).collect()
 }
 
 /// The coordinator's half. Dropping it closes the link and ends the reader.
