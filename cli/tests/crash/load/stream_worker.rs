@@ -176,8 +176,12 @@ impl StreamWorker {
                 say(requests, work_request::Message::Pong(pb::Pong { nonce })).await?;
             }
             Message::Cancels(batch) => {
+                // Who is only asked to stop goes on, and ends as chance wants.
                 let lost = |held: &Held| {
-                    let named = |cancel: &pb::Cancel| cancel.lease_token == held.token;
+                    let named = |cancel: &pb::Cancel| {
+                        cancel.lease_token == held.token
+                            && cancel.reason() != pb::CancelReason::Requested
+                    };
                     held.report.is_none() && batch.cancels.iter().any(named)
                 };
                 self.held.retain(|held| !lost(held));
