@@ -55,7 +55,7 @@ async fn survive(seed: u64, flags: &[&str]) {
     let mut dice = Dice::new(seed);
     let context = Context::new(setup.address(), Recorder::new());
     let coordinator = setup.start().await;
-    load::prepare(&context).await;
+    let kinds = load::prepare(&context).await;
     coordinator.kill();
     let mut load = Load::begin(&context, &mut dice);
 
@@ -70,7 +70,7 @@ async fn survive(seed: u64, flags: &[&str]) {
     coordinator.kill();
     let coordinator = setup.start().await;
     look::at_everything(setup.address(), &context.history).await;
-    load::assert_prepared(&context).await;
+    load::assert_kept(&context, kinds).await;
     coordinator.kill();
 
     let entries = context.history.entries();

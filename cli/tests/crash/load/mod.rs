@@ -7,7 +7,7 @@
 mod operator;
 mod producers;
 mod stream_worker;
-pub(crate) mod tasks;
+mod tasks;
 mod unary_worker;
 mod work;
 
@@ -129,26 +129,21 @@ pub(crate) fn queue_of(marker: u64) -> String {
     format!("crash-{:02}", marker % QUEUES)
 }
 
-/// Says what holds for the tasks that ends make.
-pub(crate) async fn prepare(context: &Context) {
+/// Says what holds for the tasks that ends make, and answers what was answered.
+pub(crate) async fn prepare(context: &Context) -> Vec<v1::Kind> {
     let client = Client::lazy(&context.address.to_string()).unwrap();
-    for kind in [tasks::FOLLOW, tasks::LINK] {
-        client.set_kind(kind, tasks::kind()).await.unwrap();
+    let mut kinds = Vec::new();
+    for name in [tasks::FOLLOW, tasks::LINK] {
+        kinds.push(client.set_kind(name, tasks::kind()).await.unwrap());
     }
+    kinds
 }
 
-/// The settings of kinds are there, as they were set.
-pub(crate) async fn assert_prepared(context: &Context) {
+/// The kinds are as they were.
+pub(crate) async fn assert_kept(context: &Context, kinds: Vec<v1::Kind>) {
     let client = Client::lazy(&context.address.to_string()).unwrap();
-    for name in [tasks::FOLLOW, tasks::LINK] {
-        let v1::Kind {
-            settings, revision, ..
-        } = client.kind(name).await.unwrap();
-        assert_eq!(
-            (settings, revision),
-            (Some(tasks::kind()), 1),
-            "kind {name}"
-        );
+    for kind in kinds {
+        assert_eq!(client.kind(&kind.kind).await.unwrap(), kind);
     }
 }
 

@@ -93,7 +93,7 @@ fn asking(mut task: NewTask, marker: u64, asks: Asks) -> NewTask {
 }
 
 /// What holds for what follows: few attempts, and little waiting.
-pub(crate) fn kind() -> v1::KindSettings {
+pub(super) fn kind() -> v1::KindSettings {
     let policy = make::policy(2, 30);
     v1::KindSettings {
         retry: Some(v1::kind_settings::Retry::InlineRetryPolicy(policy)),
