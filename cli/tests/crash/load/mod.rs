@@ -36,6 +36,8 @@ pub(crate) const QUEUES: u64 = 32;
 const TASKS_MAX: u64 = QUEUES * 300;
 /// Producers of each sort.
 const PRODUCERS: u64 = 2;
+/// Operators: many, because each is away with every kill.
+const OPERATORS: u64 = 8;
 /// Workers with a stream.
 const STREAM_WORKERS: u64 = 3;
 /// Workers without.
@@ -69,6 +71,8 @@ pub(crate) struct Context {
     markers: Arc<AtomicU64>,
     completed: Arc<AtomicU64>,
     recent: Arc<Mutex<VecDeque<String>>>,
+    /// Enqueues that were answered by what an earlier sending of theirs had done.
+    repeated: Arc<AtomicU64>,
 }
 
 impl Context {
@@ -80,6 +84,7 @@ impl Context {
             markers: Arc::new(AtomicU64::new(1)),
             completed: Arc::default(),
             recent: Arc::default(),
+            repeated: Arc::default(),
         }
     }
 
@@ -90,6 +95,10 @@ impl Context {
         let done = self.completed.load(Ordering::Relaxed);
         let room = open < done + done / 4 + BACKLOG_MAX && open < TASKS_MAX;
         room.then(|| self.markers.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn repeated(&self) {
+        self.repeated.fetch_add(1, Ordering::Relaxed);
     }
 
     fn completed(&self) {
@@ -165,8 +174,10 @@ impl Load {
             producers.spawn(producers::stream(context.clone(), seen.clone(), dice()));
             producers.spawn(producers::keyed(context.clone(), seen.clone(), dice()));
         }
-        let operator = operator::Operator::new(context.clone(), dice());
-        producers.spawn(operator.run(seen.clone()));
+        for number in 0..OPERATORS {
+            let operator = operator::Operator::new(context.clone(), number, dice());
+            producers.spawn(operator.run(seen.clone()));
+        }
         for number in 0..STREAM_WORKERS {
             let worker = stream_worker::StreamWorker::new(context.clone(), number, dice());
             workers.spawn(worker.run(seen.clone()));
@@ -207,7 +218,9 @@ fn now(phase: &watch::Receiver<Phase>) -> Phase {
 }
 
 /// A loop of kills shows something only where much happened in between.
-pub(crate) fn assert_lively(counts: &BTreeMap<&'static str, usize>) {
+pub(crate) fn assert_lively(context: &Context, counts: &BTreeMap<&'static str, usize>) {
+    let repeated = context.repeated.load(Ordering::Relaxed);
+    assert!(repeated > 0, "no lost answer was given again, {counts:?}");
     for (sort, least) in [
         ("accepted", 500),
         ("unknown", 1),

@@ -1,6 +1,6 @@
-//! An operator who cancels, redrives, pauses and resumes while the coordinator is killed.
+//! Operators who cancel, redrive, pause and resume while the coordinator is killed.
 //!
-//! Owns what it has paused, and resumes it before it leaves. The client repeats its calls under
+//! Owns what each has paused, and resumes it before it leaves. The client repeats its calls under
 //! request ids, so that every answer is certain.
 
 use redrive_client::{Cancel, Client, Error, v1 as pb};
@@ -12,28 +12,30 @@ use redrive_tests::{
 use tokio::sync::watch;
 use tonic::Code;
 
-use super::{Context, PATIENT, Phase, now, queue_of, work};
+use super::{Context, OPERATORS, PATIENT, Phase, now, queue_of, work};
 use crate::words;
 
-/// Queues paused at once.
+/// Queues that one has paused at once.
 const PAUSED_MAX: usize = 2;
 
 /// See the module.
 pub(super) struct Operator {
     context: Context,
     client: Client,
+    number: u64,
     dice: Dice,
     paused: Vec<String>,
 }
 
 impl Operator {
     /// Somebody who has done nothing yet.
-    pub(super) fn new(context: Context, dice: Dice) -> Self {
+    pub(super) fn new(context: Context, number: u64, dice: Dice) -> Self {
         let client = Client::lazy(&context.address.to_string()).unwrap();
         let client = client.with_deadline(PATIENT);
         Self {
             context,
             client: client.with_actor("ada@crash").unwrap(),
+            number,
             dice,
             paused: Vec::new(),
         }
@@ -44,10 +46,10 @@ impl Operator {
         let mut beat = work::beat();
         while now(&phase) == Phase::Load {
             match self.dice.between(0, 100) {
-                0..16 => self.cancel().await,
-                16..36 => self.redrive().await,
-                36..40 => self.pause().await,
-                40..50 => self.resume().await,
+                0..12 => self.cancel().await,
+                12..30 => self.redrive().await,
+                30..32 => self.pause().await,
+                32..42 => self.resume().await,
                 _ => {}
             }
             beat.tick().await;
@@ -116,7 +118,8 @@ impl Operator {
     }
 
     async fn pause(&mut self) {
-        let queue = queue_of(self.dice.any());
+        // Each has queues of its own to pause: nobody ends another one's pause.
+        let queue = queue_of(self.dice.any() / OPERATORS * OPERATORS + self.number);
         if self.paused.len() >= PAUSED_MAX || self.paused.contains(&queue) {
             return;
         }

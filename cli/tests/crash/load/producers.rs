@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use redrive_client::{
-    Client, Error, NewTask, Ticket,
+    Accepted, Client, Error, NewTask, Ticket,
     v1::{self as pb, task_service_client::TaskServiceClient},
 };
 use redrive_tests::{
@@ -43,7 +43,10 @@ pub(super) async fn unary(context: Context, phase: watch::Receiver<Phase>, mut d
     let mut beat = work::beat();
     while let Some(marker) = next(&context, &phase, &mut beat).await {
         let task = sent(&context, marker, &mut dice);
-        let answer = client.enqueue(task).await.map(|answer| answer.task_id);
+        let answer = client.enqueue(task).await.map(|answer| Accepted {
+            effect: answer.effect(),
+            task_id: answer.task_id,
+        });
         note(&context, marker, answer);
     }
 }
@@ -74,7 +77,7 @@ pub(super) async fn stream(context: Context, phase: watch::Receiver<Phase>, mut 
 
 async fn settle(context: &Context, waiting: impl Iterator<Item = (u64, Ticket)>) {
     for (marker, ticket) in waiting {
-        note(context, marker, ticket.await);
+        note(context, marker, ticket.accepted().await);
     }
 }
 
@@ -189,11 +192,14 @@ fn sent(context: &Context, marker: u64, dice: &mut Dice) -> NewTask {
     task
 }
 
-fn note(context: &Context, marker: u64, answer: Result<String, Error>) {
+fn note(context: &Context, marker: u64, answer: Result<Accepted, Error>) {
     match answer {
-        Ok(task_id) => context.ended(marker, Enqueued::Accepted(task_id)),
-        Err(error) => panic!(
-            "the client gave up on task {marker} although nothing was away for long: {error}"
-        ),
+        Ok(accepted) => {
+            if accepted.effect == pb::EnqueueEffect::Existing {
+                context.repeated();
+            }
+            context.ended(marker, Enqueued::Accepted(accepted.task_id));
+        }
+        Err(error) => panic!("the client gave up on sending {marker}: {error}"),
     }
 }

@@ -181,7 +181,13 @@ fn kept_of(step: &Step<'_>, shard: ShardId, queue: &QueueName) -> usize {
     }
 }
 
-/// Queues that gained a finished task forget the oldest beyond their history, some at a time.
+/// How many finished tasks beyond those to be kept gather before they are forgotten in one event:
+/// few where few are kept.
+fn slack_of(keep: usize) -> usize {
+    (keep / 8).clamp(1, limits::FINISHED_SLACK_MAX)
+}
+
+/// Queues that gained a finished task, or are to keep fewer, forget the oldest beyond their history, some at a time.
 fn forget_beyond_history(step: &mut Step<'_>) {
     for queue in step.take_crowded() {
         let shard = step.shard_of(&queue);
@@ -189,7 +195,7 @@ fn forget_beyond_history(step: &mut Step<'_>) {
         let Some(index) = step.agenda(shard).queue(&queue) else {
             continue;
         };
-        if index.finished_count() < keep + limits::FINISHED_SLACK_MAX {
+        if index.finished_count() < keep + slack_of(keep) {
             continue;
         }
         loop {

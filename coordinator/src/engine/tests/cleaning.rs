@@ -15,7 +15,7 @@ use crate::engine::ids::{QueueName, ShardId};
 use crate::engine::ledger::{ReplayError, ReplayProblem};
 use crate::engine::rejection::Rejection;
 
-const SEEDS: u64 = 16;
+const SEEDS: u64 = 12;
 const STEPS: usize = 200;
 
 impl Storm {

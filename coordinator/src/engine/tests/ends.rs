@@ -1,15 +1,13 @@
 //! Scripts of every way a task can end, and of what follows each.
 //!
 //! Owns the table of ends. Each is told with one shard and with several, and then with a death of
-//! the coordinator after every turn: what follows an end is there once, and as soon as the end is.
+//! the coordinator after every turn: what follows an end is there once, as soon as the end is (I15).
 
 use super::world::follow::{followed, followers_in, for_every_end, named};
 use super::world::{
     World, cancel, cancel_as, complete, fail, fail_with, failure, new_task, plain_policy, redrive,
 };
-use crate::engine::command::{
-    Call, CancelMode, FromWorker, NewTask, QueueChange, ReportOutcome, Start,
-};
+use crate::engine::command::{CancelMode, FromWorker, NewTask, QueueChange, ReportOutcome, Start};
 use crate::engine::event::{Event, Recorded};
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::ids::TaskId;

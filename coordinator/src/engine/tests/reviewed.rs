@@ -250,13 +250,11 @@ fn a_redrive_after_the_last_run_is_refused() {
         },
     })
     .unwrap();
-    let id = task.id;
+    let (id, task) = (task.id, Box::new(task));
     e.replay(&Recorded {
         shard: ShardId(0),
         seq: 2,
-        event: Event::TaskEnqueued {
-            task: Box::new(task),
-        },
+        event: Event::TaskEnqueued { task },
     })
     .unwrap();
     let mut t = Turn::default();
@@ -277,8 +275,7 @@ fn a_redrive_after_the_last_run_is_refused() {
         buffered: vec![],
         capacity: Capacity {
             tasks_max: 1,
-            bytes_max: None,
-            draining: false,
+            ..Capacity::default()
         },
     };
     e.step(

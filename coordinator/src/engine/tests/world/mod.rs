@@ -17,12 +17,14 @@ use crate::engine::ledger::Ledger;
 use crate::engine::rejection::Rejection;
 use crate::engine::{Engine, EngineConfig, Turn, invariants};
 
+mod asked;
 pub(super) mod follow;
 mod lifecycle;
 mod parts;
 mod replay;
 mod told;
 
+pub(super) use asked::*;
 pub(super) use lifecycle::*;
 pub(super) use parts::*;
 
@@ -465,6 +467,8 @@ impl World {
     /// The coordinator dies and starts again from its journal, in a later epoch.
     pub(super) fn restart(&mut self) {
         self.check_replay();
+        // No two runs draw the same.
+        self.config.seed += 1;
         let mut engine = Engine::new(self.config.clone());
         self.journal
             .iter()
