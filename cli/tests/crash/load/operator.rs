@@ -46,8 +46,8 @@ impl Operator {
         let mut beat = work::beat();
         while now(&phase) == Phase::Load {
             match self.dice.between(0, 100) {
-                0..12 => self.cancel().await,
-                12..30 => self.redrive().await,
+                0..16 => self.cancel().await,
+                16..30 => self.redrive().await,
                 30..32 => self.pause().await,
                 32..42 => self.resume().await,
                 _ => {}

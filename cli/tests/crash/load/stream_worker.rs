@@ -151,7 +151,8 @@ impl StreamWorker {
             Message::Deliveries(batch) => {
                 for delivery in batch.deliveries {
                     self.received_through = self.received_through.max(delivery.sequence);
-                    self.held.push(Held::of(&self.context, delivery));
+                    let held = Held::of(&self.context, delivery, &mut self.dice);
+                    self.held.push(held);
                 }
                 let receipt = pb::Receipt {
                     received_through: self.received_through,
@@ -217,7 +218,8 @@ impl StreamWorker {
         }
         let mut reports = Vec::new();
         for held in &mut self.held {
-            if held.report.is_none() && (phase == Phase::Drain || self.dice.chance(700)) {
+            let over = phase == Phase::Drain || self.dice.chance(held.ends_per_mille);
+            if held.report.is_none() && over {
                 held.choose(phase, &mut self.dice);
                 reports.extend(held.send(&self.context));
             }

@@ -30,20 +30,20 @@ pub(super) struct Held {
     pub(super) report: Option<(Says, pb::Report)>,
     /// Of the result that was chosen.
     result: u64,
+    /// How likely it ends whenever its worker looks, in a thousand: some runs take their time.
+    pub(super) ends_per_mille: u64,
     /// Whether its completion makes room for another task: once, and not where an end made it.
     counts: bool,
 }
 
 impl Held {
     /// Takes down a delivery.
-    pub(super) fn of(context: &Context, delivery: pb::Delivery) -> Self {
+    pub(super) fn of(context: &Context, delivery: pb::Delivery, dice: &mut Dice) -> Self {
         let payload = delivery.payload.map(|payload| payload.data);
         let payload = payload.unwrap_or_default();
         let origin = words::origin(delivery.cause.as_ref(), &payload);
         let counts = matches!(origin, Origin::Sent(_));
-        if !counts {
-            context.remember(&delivery.task_id);
-        }
+        context.remember(&delivery.task_id);
         context.history.note(Fact::Delivered(Delivered {
             task_id: delivery.task_id.clone(),
             origin,
@@ -58,6 +58,7 @@ impl Held {
             run: delivery.run,
             report: None,
             result: digest(&[]),
+            ends_per_mille: if dice.chance(100) { 30 } else { 700 },
             counts,
         }
     }

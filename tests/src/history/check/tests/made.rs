@@ -1,8 +1,8 @@
 //! Makes histories by hand: a good one, and what bad ones are made of. Never judges.
 
 use crate::history::{
-    Answer, Asks, Counted, Delivered, Enqueued, Entry, Fact, Found, FoundRun, Origin, Reported,
-    RunEnd, Says, Stands,
+    Answer, Asks, Cancelled, Counted, Delivered, Enqueued, Entry, Fact, Found, FoundRun, Origin,
+    Reported, RunEnd, Says, Stands,
 };
 
 const SECOND_US: u64 = 1_000_000;
@@ -92,6 +92,15 @@ impl Made {
         self.add(Fact::ReportEnded { report, answer })
     }
 
+    pub(super) fn cancelled(&mut self, task_id: &str, answer: Cancelled) -> &mut Self {
+        let task_id = || task_id.to_owned();
+        self.add(Fact::CancelInvoked { task_id: task_id() });
+        self.add(Fact::CancelEnded {
+            task_id: task_id(),
+            answer,
+        })
+    }
+
     pub(super) fn found(&mut self, found: Found) -> &mut Self {
         self.add(Fact::Found(found))
     }
@@ -162,6 +171,25 @@ pub(super) fn counted() -> Counted {
         failures: 2,
         died: 1,
         ..Counted::default()
+    }
+}
+
+/// What a queue counts that has these tasks and no others.
+pub(super) fn counted_of(ends: &[Found]) -> Counted {
+    let stand = |stands: Stands| ends.iter().filter(|found| found.stands == stands).count() as u64;
+    let redriven = ends.iter().map(|found| found.redriven_ms.len() as u64);
+    let redriven = redriven.sum();
+    let runs = ends.iter().flat_map(|found| &found.history);
+    let failed = runs.filter(|run| run.end == RunEnd::Report(Says::Fail));
+    Counted {
+        queue: "q".to_owned(),
+        enqueued: ends.len() as u64,
+        succeeded: stand(Stands::Succeeded),
+        dead: stand(Stands::Dead),
+        live: stand(Stands::Live),
+        failures: failed.count() as u64,
+        died: stand(Stands::Dead) + redriven,
+        redriven,
     }
 }
 
