@@ -7,14 +7,30 @@ use std::{net::SocketAddr, time::Duration};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use redrive_client::{Client, v1 as pb};
 use redrive_tests::{
-    history::{Counted, Fact, Found, FoundRun, Recorder, Says, Stands, digest},
+    history::{Counted, Fact, Found, FoundRun, Recorder, RunEnd, Says, Stands, digest},
     wait::{patiently, until},
 };
+
+use crate::words::{self, ms};
 
 /// Tasks read at once.
 const READS_AT_ONCE: usize = 32;
 /// How long the last task may take on a busy machine.
 const DRAIN_MAX: Duration = Duration::from_secs(90);
+/// So often in a row nothing lives, and nothing came: what an end makes may be on its way from queue
+/// to queue, where nobody counts it.
+const LOOKS: u32 = 10;
+/// Reasons of a death by a spent budget or time limit (`docs/state-machine.md`).
+const SPENT: [&str; 8] = [
+    "ATTEMPTS_EXHAUSTED",
+    "RETRY_DURATION_EXCEEDED",
+    "CRASHES_EXHAUSTED",
+    "DEFERRALS_EXHAUSTED",
+    "UNDELIVERABLE",
+    "TTL_EXPIRED",
+    "DEADLINE_EXCEEDED",
+    "LEASE_LOST",
+];
 /// How long a call may take on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -26,10 +42,19 @@ async fn client(address: SocketAddr) -> Client {
 /// Waits until nothing waits or runs any more.
 pub(crate) async fn until_all_ended(address: SocketAddr) {
     let client = client(address).await;
+    let (mut still, mut before) = (0, 0);
     let ended = until(async || {
         let queues: Vec<pb::Queue> = client.queues().try_collect().await.unwrap();
-        let live: u64 = queues.iter().map(|queue| counted(queue).live).sum();
-        (live == 0).then_some(())
+        let queues: Vec<Counted> = queues.iter().map(counted).collect();
+        let live: u64 = queues.iter().map(|queue| queue.live).sum();
+        let enqueued: u64 = queues.iter().map(|queue| queue.enqueued).sum();
+        still = if live == 0 && enqueued == before {
+            still + 1
+        } else {
+            0
+        };
+        before = enqueued;
+        (still == LOOKS).then_some(())
     });
     patiently(DRAIN_MAX, "all tasks have ended", ended).await;
 }
@@ -62,25 +87,34 @@ fn counted(queue: &pb::Queue) -> Counted {
         dead: counts.dead,
         live: counts.scheduled + counts.ready + counts.leased + counts.retrying,
         failures: counts.failures_total,
+        died: counts.dead_lettered_total,
+        redriven: counts.redriven_total,
     }
 }
 
 fn found(task: &pb::Task) -> Found {
     let spec = task.spec.as_ref().unwrap();
-    let marker = spec
-        .labels
-        .get("marker")
-        .and_then(|marker| marker.parse().ok());
     let payload = spec.payload.clone().unwrap_or_default();
+    let result = task.result.clone().unwrap_or_default();
+    let redriven = |act: &&pb::Act| act.act() == pb::ActKind::Redriven;
+    assert_eq!(task.acts_omitted, 0, "{task:?}");
     Found {
         task_id: task.task_id.clone(),
-        marker: marker.unwrap_or(0),
+        origin: words::origin(task.cause.as_ref(), &payload.data),
         queue: spec.queue.clone(),
         stands: stands(task.state()),
         digest: digest(&payload.data),
         runs: task.runs,
         fence: task.fence,
         failures: task.budgets.unwrap_or_default().failures,
+        result: digest(&result.data),
+        spent: SPENT.contains(&&*task.state_reason),
+        redriven_ms: task
+            .acts
+            .iter()
+            .filter(redriven)
+            .map(|act| ms(act.time))
+            .collect(),
         enqueued_ms: ms(task.enqueue_time),
         history: task.history.iter().map(run).collect(),
     }
@@ -90,10 +124,10 @@ fn stands(state: pb::TaskState) -> Stands {
     match state {
         pb::TaskState::Succeeded => Stands::Succeeded,
         pb::TaskState::Dead => Stands::Dead,
-        pb::TaskState::Failed
-        | pb::TaskState::Cancelled
-        | pb::TaskState::Discarded
-        | pb::TaskState::Routed => Stands::Otherwise,
+        pb::TaskState::Cancelled => Stands::Cancelled,
+        pb::TaskState::Failed | pb::TaskState::Discarded | pb::TaskState::Routed => {
+            Stands::Otherwise
+        }
         pb::TaskState::Unspecified
         | pb::TaskState::Scheduled
         | pb::TaskState::Ready
@@ -108,30 +142,25 @@ fn run(run: &pb::Run) -> FoundRun {
     FoundRun {
         run: run.run,
         attempt: run.attempt,
-        ended_by: ended_by(run.outcome()),
+        end: end(run.outcome()),
         leased_ms: ms(run.lease_time),
         ended_ms: ms(run.end_time),
         delay_ms: delay.map(|delay| u64::try_from(delay.as_millis()).unwrap()),
     }
 }
 
-fn ended_by(outcome: pb::RunOutcome) -> Option<Says> {
+fn end(outcome: pb::RunOutcome) -> RunEnd {
     match outcome {
-        pb::RunOutcome::Succeeded => Some(Says::Complete),
-        pb::RunOutcome::Failed | pb::RunOutcome::Retried => Some(Says::Fail),
-        pb::RunOutcome::Deferred => Some(Says::Defer),
-        pb::RunOutcome::Released => Some(Says::Release),
-        pb::RunOutcome::Unspecified
-        | pb::RunOutcome::TimedOut
-        | pb::RunOutcome::Crashed
-        | pb::RunOutcome::Unstarted
-        | pb::RunOutcome::Cancelled
-        | pb::RunOutcome::Discarded => None,
+        pb::RunOutcome::Succeeded => RunEnd::Report(Says::Complete),
+        pb::RunOutcome::Failed | pb::RunOutcome::Retried => RunEnd::Report(Says::Fail),
+        pb::RunOutcome::Deferred => RunEnd::Report(Says::Defer),
+        pb::RunOutcome::Released => RunEnd::Report(Says::Release),
+        pb::RunOutcome::Cancelled => RunEnd::Cancelled,
+        pb::RunOutcome::TimedOut | pb::RunOutcome::Crashed | pb::RunOutcome::Unstarted => {
+            RunEnd::Lost
+        }
+        pb::RunOutcome::Unspecified | pb::RunOutcome::Discarded => {
+            panic!("nobody asked for that: {outcome:?}")
+        }
     }
-}
-
-fn ms(at: Option<prost_types::Timestamp>) -> u64 {
-    let at = at.unwrap_or_default();
-    let ms = at.seconds * 1000 + i64::from(at.nanos) / 1_000_000;
-    u64::try_from(ms).unwrap()
 }

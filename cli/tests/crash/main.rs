@@ -14,6 +14,7 @@
 
 mod load;
 mod look;
+mod words;
 
 use std::{fs, io::Write as _, path::Path, time::Duration};
 
@@ -53,7 +54,10 @@ async fn survive(seed: u64, flags: &[&str]) {
         .with(flags);
     let mut dice = Dice::new(seed);
     let context = Context::new(setup.address(), Recorder::new());
-    let load = Load::begin(&context, &mut dice);
+    let coordinator = setup.start().await;
+    let kinds = load::prepare(&context).await;
+    coordinator.kill();
+    let mut load = Load::begin(&context, &mut dice);
 
     for round in 0..ROUNDS {
         kill_once(&setup, &context, &mut dice, round).await;
@@ -66,6 +70,7 @@ async fn survive(seed: u64, flags: &[&str]) {
     coordinator.kill();
     let coordinator = setup.start().await;
     look::at_everything(setup.address(), &context.history).await;
+    load::assert_kept(&context, kinds).await;
     coordinator.kill();
 
     let entries = context.history.entries();

@@ -54,7 +54,7 @@ pub enum Answer {
     Enqueued(Vec<Result<Accepted, Rejection>>),
     /// A task that is cancelled, or about to be.
     Cancelled {
-        /// Whether it is over already.
+        /// Whether it is cancelled already; never where it has ended in another way.
         over: bool,
         /// The task as it stands.
         task: Box<TaskView>,

@@ -6,12 +6,11 @@
 //! of an invocation is recorded before its message is sent, one of an answer after it has arrived.
 
 pub mod check;
+mod recorder;
+mod summary;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
-};
+pub use recorder::{Recorder, digest};
+pub use summary::summary;
 
 /// One thing that was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,15 +24,15 @@ pub struct Entry {
 /// What can be seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
-    /// A producer sends a task. `marker` is its own number for this sending, never used twice, and
-    /// travels in the task.
+    /// A producer sends a task. `marker` is its own number for this sending and travels in the task;
+    /// used again only with an idempotency key, for the same thing.
     EnqueueInvoked {
         /// Which sending.
         marker: u64,
         /// Of the payload.
         digest: u64,
-        /// How long the task must wait at least.
-        delay_ms: u64,
+        /// What else it says.
+        asks: Asks,
     },
     /// A producer was answered, or knows that it will not be.
     EnqueueEnded {
@@ -53,10 +52,121 @@ pub enum Fact {
         /// What the coordinator said of it.
         answer: Answer,
     },
+    /// An operator asks that a task be cancelled.
+    CancelInvoked {
+        /// Which.
+        task_id: String,
+    },
+    /// An operator was answered.
+    CancelEnded {
+        /// Which.
+        task_id: String,
+        /// What the coordinator said.
+        answer: Cancelled,
+    },
+    /// An operator asks that a dead letter be put back.
+    RedriveInvoked {
+        /// Which.
+        task_id: String,
+    },
+    /// An operator was answered.
+    RedriveEnded {
+        /// Which.
+        task_id: String,
+        /// Whether it was done; `None` where nobody can tell.
+        done: Option<bool>,
+    },
+    /// A queue was paused: the coordinator has said so.
+    Paused {
+        /// Which.
+        queue: String,
+        /// Since when, on the coordinator's clock.
+        at_ms: u64,
+    },
+    /// An operator asks that a queue be resumed.
+    Resuming {
+        /// Which.
+        queue: String,
+        /// When, on the machine's clock, which the coordinator's is never behind.
+        at_ms: u64,
+    },
     /// After the end of all work: what the coordinator tells of one task.
     Found(Found),
     /// After the end of all work: what it tells of one queue.
     Counted(Counted),
+}
+
+/// What a producer asks for, beside the payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asks {
+    /// How long the task must wait at least.
+    pub delay_ms: u64,
+    /// It has an idempotency key, made of the marker.
+    pub keyed: bool,
+    /// It must not be run again after a run that ended without a report.
+    pub at_most_once: bool,
+    /// A task follows where it succeeds; of a chain, where its last link does.
+    pub on_success: bool,
+    /// A task follows whenever a budget is spent.
+    pub on_exhausted: bool,
+    /// A task follows where it is cancelled.
+    pub on_cancelled: bool,
+    /// How many tasks go on with its result, one after the other.
+    pub links: u32,
+}
+
+/// What became of a cancel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancelled {
+    /// The task is cancelled.
+    Over {
+        /// How often it had been handed out.
+        runs: u32,
+    },
+    /// Its holder is asked to stop.
+    Asked {
+        /// How often it had been handed out.
+        runs: u32,
+    },
+    /// It is certain that nothing was done.
+    Refused,
+    /// Nobody can tell.
+    Unknown,
+}
+
+/// Where a task comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// From the sending with this marker.
+    Sent(u64),
+    /// From another task's end.
+    Made(Made),
+}
+
+/// The end that made a task.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Made {
+    /// Whose end.
+    pub by: String,
+    /// What it is to that task.
+    pub follows: Follows,
+    /// What its payload says of these two, where it is no link of a chain.
+    pub told: Option<(String, Follows)>,
+}
+
+/// What a task is to the one whose end made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Follows {
+    /// Its follow-up after a success.
+    Success,
+    /// Its follow-up after a failure for good.
+    Failure,
+    /// Its follow-up after a budget was spent.
+    Exhausted,
+    /// Its follow-up after a cancel.
+    Cancelled,
+    /// The next of its chain.
+    Link,
 }
 
 /// How a sending ended.
@@ -75,8 +185,8 @@ pub enum Enqueued {
 pub struct Delivered {
     /// Its id.
     pub task_id: String,
-    /// The marker that it carries.
-    pub marker: u64,
+    /// Where it comes from.
+    pub origin: Origin,
     /// Of the payload that arrived.
     pub digest: u64,
     /// Its run.
@@ -96,9 +206,11 @@ pub struct Reported {
     pub run: u32,
     /// What it says.
     pub says: Says,
+    /// Of the result that it brings; of nothing where it brings none.
+    pub result: u64,
 }
 
-/// What a report says, or how a run ended.
+/// What a report says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Says {
     /// The work is done.
@@ -133,8 +245,8 @@ pub enum Answer {
 pub struct Found {
     /// Its id.
     pub task_id: String,
-    /// The marker that it carries.
-    pub marker: u64,
+    /// Where it comes from.
+    pub origin: Origin,
     /// Its queue.
     pub queue: String,
     /// Where it stands.
@@ -145,8 +257,14 @@ pub struct Found {
     pub runs: u32,
     /// The fence of its latest lease.
     pub fence: u64,
-    /// Failures counted.
+    /// Failures counted since it was last redriven.
     pub failures: u32,
+    /// Of its result; of nothing where it has none.
+    pub result: u64,
+    /// True where it is dead because a budget or a time limit was spent.
+    pub spent: bool,
+    /// When it was redriven, on the coordinator's clock, oldest first.
+    pub redriven_ms: Vec<u64>,
     /// When it was accepted, on the coordinator's clock.
     pub enqueued_ms: u64,
     /// The runs that are remembered, oldest first.
@@ -160,6 +278,8 @@ pub enum Stands {
     Succeeded,
     /// It is a dead letter.
     Dead,
+    /// It was cancelled.
+    Cancelled,
     /// It ended in another way.
     Otherwise,
     /// It has not ended.
@@ -173,14 +293,25 @@ pub struct FoundRun {
     pub run: u32,
     /// Its attempt.
     pub attempt: u32,
-    /// How it ended, where a report ended it; else its worker was lost, or it was cancelled.
-    pub ended_by: Option<Says>,
+    /// How it ended.
+    pub end: RunEnd,
     /// When it was leased, on the coordinator's clock.
     pub leased_ms: u64,
     /// When it ended, on the coordinator's clock.
     pub ended_ms: u64,
     /// The wait that was drawn, where another run followed.
     pub delay_ms: Option<u64>,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunEnd {
+    /// By this report.
+    Report(Says),
+    /// Its worker was lost, or let it lapse.
+    Lost,
+    /// The task was cancelled.
+    Cancelled,
 }
 
 /// A queue's own counts after the end of all work.
@@ -198,100 +329,8 @@ pub struct Counted {
     pub live: u64,
     /// Failures so far.
     pub failures: u64,
-}
-
-/// A history in the making; clones write into the same one.
-#[derive(Clone, Debug)]
-pub struct Recorder {
-    began: Instant,
-    entries: Arc<Mutex<Vec<Entry>>>,
-}
-
-impl Default for Recorder {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Recorder {
-    /// An empty history that begins now.
-    #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "the history's own clock")]
-    pub fn new() -> Self {
-        Self {
-            began: Instant::now(),
-            entries: Arc::default(),
-        }
-    }
-
-    /// Writes down what was seen just now.
-    #[expect(clippy::disallowed_methods, reason = "the history's own clock")]
-    pub fn note(&self, fact: Fact) {
-        let mut entries = self.lock();
-        // Read under the lock: the order of entries is the order of their instants.
-        let at_us = Instant::now().duration_since(self.began).as_micros();
-        let at_us = u64::try_from(at_us).unwrap_or(u64::MAX);
-        entries.push(Entry { at_us, fact });
-    }
-
-    /// How much has been seen.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.lock().len()
-    }
-
-    /// True where nothing has been seen.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.lock().is_empty()
-    }
-
-    /// All that was seen so far.
-    #[must_use]
-    pub fn entries(&self) -> Vec<Entry> {
-        self.lock().clone()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
-        // A history is whole after every push, so a panic elsewhere leaves it usable.
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The digest of a payload: 64-bit FNV-1a.
-#[must_use]
-pub fn digest(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
-/// What a history is made of, for people: how many entries of each sort.
-#[must_use]
-pub fn summary(entries: &[Entry]) -> BTreeMap<&'static str, usize> {
-    let mut counts = BTreeMap::new();
-    for entry in entries {
-        let sort = match &entry.fact {
-            Fact::EnqueueInvoked { .. } => "enqueues",
-            Fact::EnqueueEnded { outcome, .. } => match outcome {
-                Enqueued::Accepted(_) => "accepted",
-                Enqueued::Refused => "refused",
-                Enqueued::Unknown => "unknown",
-            },
-            Fact::Delivered(_) => "deliveries",
-            Fact::ReportInvoked(_) => "reports",
-            Fact::ReportEnded { answer, .. } => match answer {
-                Answer::Recorded => "reports recorded",
-                Answer::Duplicate => "reports duplicate",
-                Answer::Superseded => "reports superseded",
-                Answer::Gone => "reports gone",
-                Answer::Invalid => "reports invalid",
-                Answer::Unknown => "reports unanswered",
-            },
-            Fact::Found(_) => "tasks found",
-            Fact::Counted(_) => "queues counted",
-        };
-        *counts.entry(sort).or_default() += 1;
-    }
-    counts
+    /// Deaths so far.
+    pub died: u64,
+    /// Redriven so far.
+    pub redriven: u64,
 }

@@ -1,33 +1,48 @@
-//! Producers: one call a task, or a stream of them.
+//! Producers: one call a task, or a stream of them, or by hand under an idempotency key.
 //!
-//! Owns what tasks are like, and what an answer says of a sending. Never sends a task twice by itself;
-//! the client does, under one name, over every kill that it outlives.
+//! Owns what an answer says of a sending. The client repeats what it sends, so that its sendings end
+//! accepted, each once, whoever is killed; who sends by hand knows less, and sends again until an
+//! answer comes, and now and then long after.
 
 use std::time::Duration;
 
-use redrive_client::{Accepted, Client, Error, NewTask, Ticket, v1};
+use redrive_client::{
+    Accepted, Client, Error, NewTask, Ticket,
+    v1::{self as pb, task_service_client::TaskServiceClient},
+};
 use redrive_tests::{
     Dice,
-    history::{Enqueued, Fact, digest},
-    make,
+    history::{Asks, Enqueued, Fact},
 };
-use tokio::{sync::watch, time::Interval};
+use tokio::{
+    sync::watch,
+    time::{Interval, timeout},
+};
+use tonic::{
+    Code,
+    transport::{Channel, Endpoint},
+};
 
-use super::{Context, Phase, now, queue_of, work};
+use super::{
+    Context, PATIENT, Phase, now,
+    tasks::{self, Made},
+    work,
+};
 
-/// How long a call may take; a coordinator that was killed answers never.
-const DEADLINE: Duration = Duration::from_secs(2);
+/// How long a call by hand may take; a coordinator that was killed answers never.
+const CALL_MAX: Duration = Duration::from_secs(2);
 /// Tasks on their way in one stream.
 const WINDOW: usize = 24;
-/// Bytes of a payload, behind its marker.
-const PAYLOAD_BYTES_MAX: u64 = 8000;
+/// Keys that may be sent again although they were accepted.
+const KEYS_KEPT: usize = 64;
 
 /// Enqueues one task after the other.
 pub(super) async fn unary(context: Context, phase: watch::Receiver<Phase>, mut dice: Dice) {
     let client = Client::lazy(&context.address.to_string()).unwrap();
-    let client = client.with_deadline(DEADLINE);
+    let client = client.with_deadline(PATIENT);
     let mut beat = work::beat();
-    while let Some((marker, task)) = next(&context, &phase, &mut dice, &mut beat).await {
+    while let Some(marker) = next(&context, &phase, &mut beat).await {
+        let task = sent(&context, marker, &mut dice);
         let answer = client.enqueue(task).await.map(|answer| Accepted {
             effect: answer.effect(),
             task_id: answer.task_id,
@@ -36,10 +51,10 @@ pub(super) async fn unary(context: Context, phase: watch::Receiver<Phase>, mut d
     }
 }
 
-/// Enqueues over streams: a new one whenever one has ended, or is long enough.
+/// Enqueues over streams, of which one lives over some kills.
 pub(super) async fn stream(context: Context, phase: watch::Receiver<Phase>, mut dice: Dice) {
     let client = Client::lazy(&context.address.to_string()).unwrap();
-    let client = client.with_deadline(DEADLINE);
+    let client = client.with_deadline(PATIENT);
     let mut beat = work::beat();
     while now(&phase) == Phase::Load {
         let stream = client.enqueue_stream();
@@ -48,20 +63,14 @@ pub(super) async fn stream(context: Context, phase: watch::Receiver<Phase>, mut 
             if waiting.len() >= WINDOW {
                 settle(&context, waiting.drain(..WINDOW / 2)).await;
             }
-            let Some((marker, task)) = next(&context, &phase, &mut dice, &mut beat).await else {
+            let Some(marker) = next(&context, &phase, &mut beat).await else {
                 break;
             };
-            match stream.send(task).await {
-                Ok(ticket) => waiting.push((marker, ticket)),
-                Err(error) => {
-                    note(&context, marker, Err(error));
-                    break;
-                }
-            }
+            let task = sent(&context, marker, &mut dice);
+            waiting.push((marker, stream.send(task).await.unwrap()));
         }
         settle(&context, waiting.into_iter()).await;
-        // Where it ended before, the tickets have said it.
-        drop(stream.finish().await);
+        stream.finish().await.unwrap();
         beat.tick().await;
     }
 }
@@ -72,65 +81,125 @@ async fn settle(context: &Context, waiting: impl Iterator<Item = (u64, Ticket)>)
     }
 }
 
-/// The next task, noted as sent, as soon as there is room for it; `None` when the load is over.
+/// Enqueues by hand, each task under a key of its own, without a request id.
+pub(super) async fn keyed(context: Context, phase: watch::Receiver<Phase>, mut dice: Dice) {
+    let url = format!("http://{}", context.address);
+    let channel = Endpoint::from_shared(url).unwrap().connect_lazy();
+    let mut by_hand = ByHand {
+        context: context.clone(),
+        stub: TaskServiceClient::new(channel),
+        beat: work::beat(),
+    };
+    let mut accepted: Vec<Keyed> = Vec::new();
+    while let Some(marker) = next(&context, &phase, &mut by_hand.beat).await {
+        let Made { task, digest, asks } = tasks::made(marker, &mut dice, true);
+        let keyed = Keyed {
+            marker,
+            digest,
+            asks,
+            spec: task.build().unwrap(),
+        };
+        by_hand.insist(&keyed).await;
+        accepted.push(keyed);
+        // Somebody who was told, and forgot.
+        if dice.chance(200) {
+            let any = usize::try_from(dice.any() % accepted.len() as u64).unwrap();
+            by_hand.insist(&accepted[any]).await;
+        }
+        if accepted.len() > KEYS_KEPT {
+            let any = usize::try_from(dice.any() % accepted.len() as u64).unwrap();
+            accepted.swap_remove(any);
+        }
+    }
+}
+
+/// A task that is sent by hand.
+struct Keyed {
+    marker: u64,
+    digest: u64,
+    asks: Asks,
+    spec: pb::TaskSpec,
+}
+
+struct ByHand {
+    context: Context,
+    stub: TaskServiceClient<Channel>,
+    beat: Interval,
+}
+
+impl ByHand {
+    /// Sends the same until it is accepted.
+    async fn insist(&mut self, keyed: &Keyed) {
+        loop {
+            self.context.history.note(Fact::EnqueueInvoked {
+                marker: keyed.marker,
+                digest: keyed.digest,
+                asks: keyed.asks,
+            });
+            let outcome = self.send(keyed.spec.clone()).await;
+            let accepted = matches!(outcome, Enqueued::Accepted(_));
+            self.context.ended(keyed.marker, outcome);
+            if accepted {
+                return;
+            }
+            self.beat.tick().await;
+        }
+    }
+
+    async fn send(&mut self, spec: pb::TaskSpec) -> Enqueued {
+        let request = pb::EnqueueTaskRequest {
+            task: Some(spec),
+            ..Default::default()
+        };
+        match timeout(CALL_MAX, self.stub.enqueue_task(request)).await {
+            Ok(Ok(answer)) => Enqueued::Accepted(answer.into_inner().task_id),
+            Ok(Err(status)) => {
+                let lost = matches!(
+                    status.code(),
+                    Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled
+                );
+                assert!(lost, "a key that was refused: {status:?}");
+                Enqueued::Unknown
+            }
+            Err(_elapsed) => Enqueued::Unknown,
+        }
+    }
+}
+
+/// The next marker, as soon as there is room for it; `None` when the load is over.
 async fn next(
     context: &Context,
     phase: &watch::Receiver<Phase>,
-    dice: &mut Dice,
     beat: &mut Interval,
-) -> Option<(u64, NewTask)> {
+) -> Option<u64> {
     while now(phase) == Phase::Load {
         if let Some(marker) = context.marker() {
-            return Some((marker, task(context, marker, dice)));
+            return Some(marker);
         }
         beat.tick().await;
     }
     None
 }
 
-fn task(context: &Context, marker: u64, dice: &mut Dice) -> NewTask {
-    let mut payload = marker.to_le_bytes().to_vec();
-    payload.extend((0..dice.between(0, PAYLOAD_BYTES_MAX)).map(|_| dice.any().to_le_bytes()[0]));
-    let delay_ms = match dice.between(0, 20) {
-        0 => dice.between(1000, 2500),
-        1..=4 => dice.between(1, 600),
-        _ => 0,
-    };
+/// The task of a marker, noted as sent.
+fn sent(context: &Context, marker: u64, dice: &mut Dice) -> NewTask {
+    let Made { task, digest, asks } = tasks::made(marker, dice, false);
     context.history.note(Fact::EnqueueInvoked {
         marker,
-        digest: digest(&payload),
-        delay_ms,
+        digest,
+        asks,
     });
-    let max_attempts = u32::try_from(dice.between(1, 6)).unwrap();
-    let policy = v1::RetryPolicy {
-        max_crashes: dice.chance(500).then_some(0),
-        ..make::policy(max_attempts, dice.between(1, 150))
-    };
-    let task = NewTask::new(queue_of(marker), "work")
-        .bytes(payload, "")
-        .label("marker", marker.to_string())
-        .inline_retry_policy(policy);
-    if delay_ms == 0 {
-        return task;
-    }
-    task.delay(Duration::from_millis(delay_ms))
+    task
 }
 
 fn note(context: &Context, marker: u64, answer: Result<Accepted, Error>) {
-    let outcome = match answer {
+    match answer {
         Ok(accepted) => {
-            if accepted.effect == v1::EnqueueEffect::Existing {
+            if accepted.effect == pb::EnqueueEffect::Existing {
                 context.repeated();
             }
-            Enqueued::Accepted(accepted.task_id)
+            context.ended(marker, Enqueued::Accepted(accepted.task_id));
         }
-        Err(error) => match error {
-            Error::OutcomeUnknown(_) | Error::Unanswered(_) | Error::Incomplete { .. } => {
-                Enqueued::Unknown
-            }
-            Error::Invalid { .. } => panic!("a task that cannot be one: {error}"),
-            Error::Connect { .. } | Error::Refused(_) | Error::NotSent { .. } => Enqueued::Refused,
-        },
-    };
-    context.history.note(Fact::EnqueueEnded { marker, outcome });
+        Err(error) => panic!("the client gave up on sending {marker}: {error}"),
+    }
 }

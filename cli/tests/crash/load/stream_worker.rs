@@ -151,7 +151,8 @@ impl StreamWorker {
             Message::Deliveries(batch) => {
                 for delivery in batch.deliveries {
                     self.received_through = self.received_through.max(delivery.sequence);
-                    self.held.push(Held::of(&self.context, delivery));
+                    let held = Held::of(&self.context, delivery, &mut self.dice);
+                    self.held.push(held);
                 }
                 let receipt = pb::Receipt {
                     received_through: self.received_through,
@@ -176,8 +177,12 @@ impl StreamWorker {
                 say(requests, work_request::Message::Pong(pb::Pong { nonce })).await?;
             }
             Message::Cancels(batch) => {
+                // Who is only asked to stop goes on, and ends as chance wants.
                 let lost = |held: &Held| {
-                    let named = |cancel: &pb::Cancel| cancel.lease_token == held.token;
+                    let named = |cancel: &pb::Cancel| {
+                        cancel.lease_token == held.token
+                            && cancel.reason() != pb::CancelReason::Requested
+                    };
                     held.report.is_none() && batch.cancels.iter().any(named)
                 };
                 self.held.retain(|held| !lost(held));
@@ -213,7 +218,8 @@ impl StreamWorker {
         }
         let mut reports = Vec::new();
         for held in &mut self.held {
-            if held.report.is_none() && (phase == Phase::Drain || self.dice.chance(700)) {
+            let over = phase == Phase::Drain || self.dice.chance(held.ends_per_mille);
+            if held.report.is_none() && over {
                 held.choose(phase, &mut self.dice);
                 reports.extend(held.send(&self.context));
             }

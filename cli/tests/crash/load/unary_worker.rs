@@ -62,7 +62,7 @@ impl UnaryWorker {
             return;
         };
         for delivery in leased.into_inner().deliveries {
-            let mut held = Held::of(&self.context, delivery);
+            let mut held = Held::of(&self.context, delivery, &mut self.dice);
             // Sometimes a worker forgets what it holds.
             if phase == Phase::Load && self.dice.chance(15) {
                 continue;

@@ -9,12 +9,16 @@ use bytes::Bytes;
 use redrive_client::v1 as pb;
 use redrive_tests::{
     Dice,
-    history::{Answer, Delivered, Fact, Reported, Says, digest},
+    history::{Answer, Delivered, Fact, Origin, Reported, Says, digest},
     make,
 };
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::{Context, Phase, QUEUES, queue_of};
+use crate::words;
+
+/// Bytes of a result.
+const RESULT_BYTES_MAX: u64 = 300;
 
 /// A run that a worker holds, or whose report it keeps until it is acknowledged.
 #[derive(Clone, Debug)]
@@ -24,19 +28,25 @@ pub(super) struct Held {
     pub(super) run: u32,
     /// What was chosen; `None` while it runs.
     pub(super) report: Option<(Says, pb::Report)>,
-    /// Whether it was counted as completed.
-    counted: bool,
+    /// Of the result that was chosen.
+    result: u64,
+    /// How likely it ends whenever its worker looks, in a thousand: some runs take their time.
+    pub(super) ends_per_mille: u64,
+    /// Whether its completion makes room for another task: once, and not where an end made it.
+    counts: bool,
 }
 
 impl Held {
     /// Takes down a delivery.
-    pub(super) fn of(context: &Context, delivery: pb::Delivery) -> Self {
+    pub(super) fn of(context: &Context, delivery: pb::Delivery, dice: &mut Dice) -> Self {
         let payload = delivery.payload.map(|payload| payload.data);
         let payload = payload.unwrap_or_default();
-        let marker = payload.first_chunk().copied().map_or(0, u64::from_le_bytes);
+        let origin = words::origin(delivery.cause.as_ref(), &payload);
+        let counts = matches!(origin, Origin::Sent(_));
+        context.remember(&delivery.task_id);
         context.history.note(Fact::Delivered(Delivered {
             task_id: delivery.task_id.clone(),
-            marker,
+            origin,
             digest: digest(&payload),
             run: delivery.run,
             attempt: delivery.attempt,
@@ -47,7 +57,9 @@ impl Held {
             task_id: delivery.task_id,
             run: delivery.run,
             report: None,
-            counted: false,
+            result: digest(&[]),
+            ends_per_mille: if dice.chance(100) { 30 } else { 700 },
+            counts,
         }
     }
 
@@ -77,7 +89,18 @@ impl Held {
                 (Says::Release, pb::report::Outcome::Release(release))
             }
             _ => {
-                let complete = pb::Complete::default();
+                let data: Vec<u8> = (0..dice.between(0, RESULT_BYTES_MAX))
+                    .map(|_| dice.any().to_le_bytes()[0])
+                    .collect();
+                self.result = digest(&data);
+                let result = pb::Payload {
+                    data: data.into(),
+                    ..Default::default()
+                };
+                let complete = pb::Complete {
+                    result: Some(result),
+                    ..Default::default()
+                };
                 (Says::Complete, pb::report::Outcome::Complete(complete))
             }
         };
@@ -109,8 +132,8 @@ impl Held {
         assert_ne!(answer, Answer::Invalid, "{ack:?}");
         // Where the first answer was lost, the next one calls it a duplicate.
         let kept = matches!(answer, Answer::Recorded | Answer::Duplicate);
-        if kept && says == Says::Complete && !self.counted {
-            self.counted = true;
+        if kept && says == Says::Complete && self.counts {
+            self.counts = false;
             context.completed();
         }
         let report = self.reported(says);
@@ -123,6 +146,7 @@ impl Held {
             task_id: self.task_id.clone(),
             run: self.run,
             says,
+            result: self.result,
         }
     }
 }

@@ -51,11 +51,15 @@ pub(super) fn cancel(
     cancelled(step, id)
 }
 
-/// A task that was cancelled, as it stands.
+/// A task that was cancelled, or asked to stop, as it stands: asked again, that may be a success.
 pub(super) fn cancelled(step: &Step<'_>, id: TaskId) -> Result<Answer, Rejection> {
     let task = step.task(id).ok_or(Rejection::TaskNotFound(id))?;
+    let over = match &task.state {
+        State::Finished(finished) => finished.outcome == Outcome::Cancelled,
+        State::Pending { .. } | State::Leased(_) | State::Dead { .. } => false,
+    };
     Ok(Answer::Cancelled {
-        over: matches!(task.state, State::Finished(_)),
+        over,
         task: Box::new(resolve::view(step, task)),
     })
 }

@@ -1,11 +1,14 @@
 //! What the coordinator tells after the end of all work, beside what it had acknowledged.
 //!
-//! Owns the rules about ends, remembered runs and counts. Pure.
+//! Owns the rules about ends and remembered runs. Pure.
 
 use std::collections::BTreeMap;
 
-use super::{Book, Counted, Drained, Found, Rule, Says, Sent, Task, Wrong};
-use crate::history::Stands;
+use super::{
+    Drained, Rule, Wrong,
+    book::{Book, Sent, Task},
+};
+use crate::history::{Found, Origin, RunEnd, Says, Stands};
 
 /// Runs that a history tells of a task at the least, at both ends together.
 const RUNS_TOLD: usize = 16;
@@ -56,7 +59,12 @@ fn runs(found: &Found, task: &Task<'_>, wrong: &mut Wrong) {
     }
     if whole {
         let mut attempt = 1_u32;
+        let mut redrives = found.redriven_ms.iter().peekable();
         for run in &found.history {
+            // A redrive begins anew, whenever it was after the last run.
+            while redrives.next_if(|at| **at <= run.leased_ms).is_some() {
+                attempt = 1;
+            }
             if run.attempt != attempt {
                 let says = format!(
                     "task {task_id}: run {} is remembered as attempt {}, not {attempt}",
@@ -64,7 +72,11 @@ fn runs(found: &Found, task: &Task<'_>, wrong: &mut Wrong) {
                 );
                 wrong.add(Rule::Attempts, says);
             }
-            attempt = attempt.saturating_add(u32::from(run.ended_by == Some(Says::Fail)));
+            let failed = run.end == RunEnd::Report(Says::Fail);
+            attempt = attempt.saturating_add(u32::from(failed));
+        }
+        if redrives.next().is_some() {
+            attempt = 1;
         }
         if found.failures.saturating_add(1) != attempt {
             let says = format!(
@@ -102,8 +114,13 @@ fn runs(found: &Found, task: &Task<'_>, wrong: &mut Wrong) {
 /// wait that the run before drew.
 fn times(found: &Found, book: &Book<'_>, wrong: &mut Wrong) {
     let task_id = &found.task_id;
-    let sending = book.sendings.get(&found.marker);
-    let delay_ms = sending.map_or(0, |sending| sending.delay_ms);
+    let delay_ms = match &found.origin {
+        Origin::Sent(marker) => {
+            let sending = book.sendings.get(marker);
+            sending.map_or(0, |sending| sending.asks.delay_ms)
+        }
+        Origin::Made(_) => 0,
+    };
     let mut due = (1_u32, found.enqueued_ms.saturating_add(delay_ms));
     for run in &found.history {
         let (of_run, due_ms) = due;
@@ -126,11 +143,7 @@ fn times(found: &Found, book: &Book<'_>, wrong: &mut Wrong) {
 /// What was acknowledged of a run is how it ended.
 fn reports(found: &Found, task: &Task<'_>, wrong: &mut Wrong) {
     let task_id = &found.task_id;
-    let told: BTreeMap<u32, Option<Says>> = found
-        .history
-        .iter()
-        .map(|run| (run.run, run.ended_by))
-        .collect();
+    let told: BTreeMap<u32, RunEnd> = found.history.iter().map(|run| (run.run, run.end)).collect();
     let mut may_be_complete = false;
     for (run, sents) in &task.reports {
         for sent in sents {
@@ -145,7 +158,12 @@ fn reports(found: &Found, task: &Task<'_>, wrong: &mut Wrong) {
                 );
                 wrong.add(Rule::ReportKept, says);
             }
-            if told.get(run).is_some_and(|ended| *ended != Some(sent.says)) {
+            // Whatever a holder says that was asked to stop, but for a success, is a cancel.
+            let obeyed = sent.says != Says::Complete && task.cancels_possible() > 0;
+            let ended_so = |end: &RunEnd| {
+                *end == RunEnd::Report(sent.says) || (obeyed && *end == RunEnd::Cancelled)
+            };
+            if told.get(run).is_some_and(|end| !ended_so(end)) {
                 let says = format!(
                     "task {task_id}: of run {run} {:?} was acknowledged, but it ended by {:?}",
                     sent.says, told[run]
@@ -154,12 +172,21 @@ fn reports(found: &Found, task: &Task<'_>, wrong: &mut Wrong) {
             }
         }
     }
-    if found.stands == Stands::Succeeded && !may_be_complete {
-        let says = format!("task {task_id} succeeded, but nobody completed it");
-        wrong.add(Rule::NoInvention, says);
+    if found.stands == Stands::Succeeded {
+        result(found, task, may_be_complete, wrong);
     }
-    for (run, ended) in told {
-        let Some(says) = ended else { continue };
+    for (run, end) in told {
+        let says = match end {
+            RunEnd::Report(says) => says,
+            RunEnd::Lost => continue,
+            RunEnd::Cancelled => {
+                if found.stands != Stands::Cancelled {
+                    let says = format!("task {task_id}: run {run} was cancelled, the task is not");
+                    wrong.add(Rule::Cancels, says);
+                }
+                continue;
+            }
+        };
         // A lease that never arrived is given back by the coordinator itself (docs/durability.md,
         // "What a restart does").
         let arrived = || task.deliveries.iter().any(|(_, one)| one.run == run);
@@ -175,38 +202,16 @@ fn reports(found: &Found, task: &Task<'_>, wrong: &mut Wrong) {
     }
 }
 
-/// Every queue counts what its tasks tell.
-pub(super) fn check_queues(book: &Book<'_>, wrong: &mut Wrong) {
-    let mut counted: BTreeMap<&str, Counted> = BTreeMap::new();
-    let found = book.tasks.values().filter_map(|task| task.found.first());
-    for found in found {
-        let sum = counted.entry(&found.queue).or_insert_with(|| Counted {
-            queue: found.queue.clone(),
-            ..Counted::default()
-        });
-        sum.enqueued += 1;
-        sum.failures += u64::from(found.failures);
-        match found.stands {
-            Stands::Succeeded => sum.succeeded += 1,
-            Stands::Dead => sum.dead += 1,
-            Stands::Live => sum.live += 1,
-            Stands::Otherwise => {}
-        }
+/// The result is that of the completion.
+fn result(found: &Found, task: &Task<'_>, may_be_complete: bool, wrong: &mut Wrong) {
+    let task_id = &found.task_id;
+    if !may_be_complete {
+        let says = format!("task {task_id} succeeded, but nobody completed it");
+        return wrong.add(Rule::NoInvention, says);
     }
-    for queue in &book.queues {
-        let ours = counted.remove(&*queue.queue).unwrap_or_else(|| Counted {
-            queue: queue.queue.clone(),
-            ..Counted::default()
-        });
-        if ours != **queue {
-            let says = format!("the queue counts {queue:?}, its tasks make {ours:?}");
-            wrong.add(Rule::Totals, says);
-        }
-    }
-    for queue in counted.keys() {
-        wrong.add(
-            Rule::Totals,
-            format!("queue {queue} has tasks, and is not counted"),
-        );
+    let completions = task.completions();
+    if !completions.iter().any(|sent| sent.result == found.result) {
+        let says = format!("task {task_id}: its result is not the one that was reported");
+        wrong.add(Rule::Bytes, says);
     }
 }

@@ -4,7 +4,11 @@
 //! runs, never in the order of their arrival: a worker that was replaced may read late what was sent
 //! to it early.
 
-use super::{Answer, Book, Delivered, Rule, Says, Sent, Task, Wrong};
+use super::{
+    Rule, Wrong,
+    book::{Book, Sent, Task},
+};
+use crate::history::{Answer, Delivered, Origin, Says};
 
 /// How far the coordinator's clock may be from a client's (`docs`: skew at most 500 ms). The exact
 /// rule is checked on the coordinator's own clock at the end.
@@ -14,7 +18,10 @@ pub(super) fn check(task_id: &str, task: &Task<'_>, book: &Book<'_>, wrong: &mut
     let mut deliveries = task.deliveries.clone();
     deliveries.sort_by_key(|(_, delivered)| delivered.run);
     holders(task_id, &deliveries, wrong);
-    attempts(task_id, task, &deliveries, wrong);
+    // A redrive begins anew; when that was only the coordinator can tell, in the end.
+    if task.redrives_possible() == 0 {
+        attempts(task_id, task, &deliveries, wrong);
+    }
     not_before(task_id, &deliveries, book, wrong);
     completions(task_id, task, wrong);
     replaced(task_id, task, &deliveries, wrong);
@@ -72,10 +79,13 @@ fn attempts(task_id: &str, task: &Task<'_>, deliveries: &[(u64, &Delivered)], wr
 
 fn not_before(task_id: &str, deliveries: &[(u64, &Delivered)], book: &Book<'_>, wrong: &mut Wrong) {
     for (at_us, delivered) in deliveries {
-        let Some(sending) = book.sendings.get(&delivered.marker) else {
+        let Origin::Sent(marker) = &delivered.origin else {
             continue;
         };
-        let delay_us = sending.delay_ms.saturating_mul(1000);
+        let Some(sending) = book.sendings.get(marker) else {
+            continue;
+        };
+        let delay_us = sending.asks.delay_ms.saturating_mul(1000);
         let due_us = sending.invoked_us.saturating_add(delay_us);
         if at_us.saturating_add(SKEW_US) < due_us {
             let says = format!(

@@ -1,7 +1,8 @@
 //! Makes histories by hand: a good one, and what bad ones are made of. Never judges.
 
 use crate::history::{
-    Answer, Counted, Delivered, Enqueued, Entry, Fact, Found, FoundRun, Reported, Says, Stands,
+    Answer, Asks, Cancelled, Counted, Delivered, Enqueued, Entry, Fact, Found, FoundRun, Origin,
+    Reported, RunEnd, Says, Stands,
 };
 
 const SECOND_US: u64 = 1_000_000;
@@ -9,7 +10,7 @@ const SECOND_US: u64 = 1_000_000;
 pub(super) fn delivered(task_id: &str, run: u32, attempt: u32) -> Delivered {
     Delivered {
         task_id: task_id.to_owned(),
-        marker: marker(task_id),
+        origin: Origin::Sent(marker(task_id)),
         digest: 7,
         run,
         attempt,
@@ -26,6 +27,7 @@ pub(super) fn report(task_id: &str, run: u32, says: Says) -> Reported {
         task_id: task_id.to_owned(),
         run,
         says,
+        result: 5,
     }
 }
 
@@ -34,7 +36,7 @@ pub(super) fn run(run: u32, attempt: u32, ended_by: Option<Says>) -> FoundRun {
     FoundRun {
         run,
         attempt,
-        ended_by,
+        end: ended_by.map_or(RunEnd::Lost, RunEnd::Report),
         leased_ms: 5000 + at,
         ended_ms: 5500 + at,
         delay_ms: (ended_by != Some(Says::Complete)).then_some(500),
@@ -53,10 +55,18 @@ impl Made {
     }
 
     pub(super) fn sent(&mut self, task_id: &str, delay_ms: u64) -> &mut Self {
+        let asks = Asks {
+            delay_ms,
+            ..Asks::default()
+        };
+        self.asked(task_id, asks)
+    }
+
+    pub(super) fn asked(&mut self, task_id: &str, asks: Asks) -> &mut Self {
         self.add(Fact::EnqueueInvoked {
             marker: marker(task_id),
             digest: 7,
-            delay_ms,
+            asks,
         })
     }
 
@@ -82,6 +92,15 @@ impl Made {
         self.add(Fact::ReportEnded { report, answer })
     }
 
+    pub(super) fn cancelled(&mut self, task_id: &str, answer: Cancelled) -> &mut Self {
+        let task_id = || task_id.to_owned();
+        self.add(Fact::CancelInvoked { task_id: task_id() });
+        self.add(Fact::CancelEnded {
+            task_id: task_id(),
+            answer,
+        })
+    }
+
     pub(super) fn found(&mut self, found: Found) -> &mut Self {
         self.add(Fact::Found(found))
     }
@@ -90,18 +109,21 @@ impl Made {
 pub(super) fn found(task_id: &str, stands: Stands, history: Vec<FoundRun>) -> Found {
     let fails = history
         .iter()
-        .filter(|run| run.ended_by == Some(Says::Fail));
+        .filter(|run| run.end == RunEnd::Report(Says::Fail));
     let failures = u32::try_from(fails.count()).unwrap();
     let runs = u32::try_from(history.len()).unwrap();
     Found {
         task_id: task_id.to_owned(),
-        marker: marker(task_id),
+        origin: Origin::Sent(marker(task_id)),
         queue: "q".to_owned(),
         stands,
         digest: 7,
         runs,
         fence: 100 + u64::from(runs),
         failures,
+        result: 5,
+        spent: stands == Stands::Dead,
+        redriven_ms: Vec::new(),
         enqueued_ms: 1000,
         history,
     }
@@ -146,8 +168,28 @@ pub(super) fn counted() -> Counted {
         enqueued: 3,
         succeeded: 2,
         dead: 1,
-        live: 0,
         failures: 2,
+        died: 1,
+        ..Counted::default()
+    }
+}
+
+/// What a queue counts that has these tasks and no others.
+pub(super) fn counted_of(ends: &[Found]) -> Counted {
+    let stand = |stands: Stands| ends.iter().filter(|found| found.stands == stands).count() as u64;
+    let redriven = ends.iter().map(|found| found.redriven_ms.len() as u64);
+    let redriven = redriven.sum();
+    let runs = ends.iter().flat_map(|found| &found.history);
+    let failed = runs.filter(|run| run.end == RunEnd::Report(Says::Fail));
+    Counted {
+        queue: "q".to_owned(),
+        enqueued: ends.len() as u64,
+        succeeded: stand(Stands::Succeeded),
+        dead: stand(Stands::Dead),
+        live: stand(Stands::Live),
+        failures: failed.count() as u64,
+        died: stand(Stands::Dead) + redriven,
+        redriven,
     }
 }
 

@@ -1,10 +1,11 @@
 //! Histories made by hand: a good one, and for each promise one that breaks it. Each is caught, by
 //! the rule that it breaks and by no other.
 
+mod life;
 mod made;
 
 use super::*;
-use crate::history::{Counted, Delivered, Enqueued, Found, Says, Stands};
+use crate::history::{Answer, Counted, Delivered, Enqueued, Fact, Found, RunEnd, Says, Stands};
 use made::{Made, counted, delivered, ends, found, good, report, run, with_ends};
 
 fn broken(made: &Made, drained: Drained) -> (Vec<Rule>, String) {
@@ -54,7 +55,7 @@ fn an_acknowledged_task_that_is_not_found_is_caught() {
     let [a, _, d] = ends();
     let mut made = with_ends(good(), [a, d]);
     let mut counts = counted();
-    (counts.enqueued, counts.dead, counts.failures) = (2, 0, 1);
+    (counts.enqueued, counts.dead, counts.died, counts.failures) = (2, 0, 0, 1);
     made.0.pop();
     made.add(Fact::Counted(counts));
     assert_breaks(&made, Drained::Yes, Rule::NoLoss, "found 0 times");
@@ -82,6 +83,7 @@ fn a_task_found_twice_or_not_ended_is_caught() {
     made.0.pop();
     made.add(Fact::Counted(Counted {
         dead: 0,
+        died: 0,
         live: 1,
         ..counted()
     }));
@@ -139,7 +141,7 @@ fn a_success_or_a_failure_that_nobody_reported_is_caught() {
 #[test]
 fn a_run_that_was_given_back_though_its_holder_had_it_is_caught() {
     let mut changed = ends();
-    changed[0].history[1].ended_by = Some(Says::Release);
+    changed[0].history[1].end = RunEnd::Report(Says::Release);
     let made = with_ends(good(), changed.clone());
     let says = "run 2 ended by a Release that nobody sent";
     assert_breaks(&made, Drained::Yes, Rule::NoInvention, says);
@@ -300,12 +302,13 @@ fn an_acknowledged_report_that_was_forgotten_is_caught() {
     made.add(Fact::Counted(Counted {
         succeeded: 1,
         dead: 2,
+        died: 2,
         ..counted()
     }));
     let says = "the completion of run 1 was acknowledged, but it is Dead";
     assert_breaks(&made, Drained::Yes, Rule::ReportKept, says);
     let mut changed = ends();
-    changed[1].history[0].ended_by = None;
+    changed[1].history[0].end = RunEnd::Lost;
     changed[1].failures = 0;
     let mut made = with_ends(good(), changed);
     made.0.pop();
@@ -313,7 +316,7 @@ fn an_acknowledged_report_that_was_forgotten_is_caught() {
         failures: 1,
         ..counted()
     }));
-    assert_breaks(&made, Drained::Yes, Rule::ReportKept, "it ended by None");
+    assert_breaks(&made, Drained::Yes, Rule::ReportKept, "it ended by Lost");
 }
 
 #[test]
