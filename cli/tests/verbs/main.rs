@@ -7,6 +7,7 @@ mod bench;
 mod dead;
 mod examples;
 mod journal;
+mod lifecycle;
 mod stage;
 
 use std::{

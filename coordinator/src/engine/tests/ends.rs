@@ -1,7 +1,7 @@
 //! Scripts of every way a task can end, and of what follows each.
 //!
 //! Owns the table of ends. Each is told with one shard and with several, and then with a death of
-//! the coordinator after every turn: what follows an end is there once, and as soon as the end is.
+//! the coordinator after every turn: what follows an end is there once, as soon as the end is (I15).
 
 use super::world::follow::{followed, followers_in, for_every_end, named};
 use super::world::{

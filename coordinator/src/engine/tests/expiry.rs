@@ -1,7 +1,8 @@
 //! Scripts of ttl and deadline: when a task's own time is over.
 
 use super::world::{
-    START, World, complete, fail, inline, plain_policy, redrive, task_with, with_deadline, with_ttl,
+    START, World, complete, fail, inline, plain_policy, redrive, with_deadline, with_terms,
+    with_ttl,
 };
 use crate::engine::Why;
 use crate::engine::command::{Call, Command, NewTask, ReportOutcome, Start, TaskChange};
@@ -144,7 +145,7 @@ fn a_ttl_and_a_deadline_move_with_a_start_that_is_changed_before_the_first_run()
         deadline_ms: Some(20_000),
         ..Terms::default()
     };
-    let mut world = waiting(task_with(both));
+    let mut world = waiting(with_terms(both));
     start_at(&mut world, 60_000);
     let effective = world.view("t1").effective;
     assert_eq!(effective.start_by.0, Some(START.plus_ms(70_000)));
@@ -293,7 +294,7 @@ fn a_redriven_task_that_had_begun_has_ttl_and_deadline_again() {
         deadline_ms: Some(15_000),
         ..Terms::default()
     };
-    let mut world = World::running(task_with(both));
+    let mut world = World::running(with_terms(both));
     world.wait_alive_ms(15_000, &["w1"]);
     assert_eq!(world.dead_because("t1"), "DEADLINE_EXCEEDED");
     world.cut("w1");
@@ -390,7 +391,7 @@ fn of_ttl_and_deadline_the_one_that_was_over_first_is_the_reason_however_late_th
         (2000, 1000, "DEADLINE_EXCEEDED"),
         (1000, 1000, "DEADLINE_EXCEEDED"),
     ] {
-        let mut world = waiting(task_with(Terms {
+        let mut world = waiting(with_terms(Terms {
             ttl_ms: Some(ttl_ms),
             deadline_ms: Some(deadline_ms),
             ..Terms::default()

@@ -1,6 +1,8 @@
 //! Scripts of idempotency keys: the same key, within its window, is the same task.
 
-use super::world::{World, by_key, cancel_as, complete, fail, ids, keyed, new_task, once, unique};
+use super::world::{
+    World, by_key, cancel_as, complete, fail, ids, keyed, new_task, unique, with_id,
+};
 use crate::engine::command::{
     Call, Cancel, CancelMode, NewTask, OnConflict, ReportOutcome, TaskChange, TaskRef,
 };
@@ -16,7 +18,7 @@ fn brief(key: &str) -> NewTask {
         result_ttl_ms: Some(0),
         ..Terms::default()
     };
-    super::world::with_terms(keyed("mail", key, 1), terms)
+    super::world::follow::with_terms(keyed("mail", key, 1), terms)
 }
 
 const fn existing(id: TaskId) -> Accepted {
@@ -144,7 +146,12 @@ fn a_dead_letter_is_redriven_and_discarded_by_its_key() {
     };
     world.call(redrive).unwrap();
     world.report("w1", ("t1", 2), fail());
-    world.call(super::world::discard(by_key())).unwrap();
+    world
+        .call(Call::DiscardTask {
+            task: by_key(),
+            reason: "".into(),
+        })
+        .unwrap();
     assert_eq!(world.state("t1"), "DISCARDED");
 }
 
@@ -236,10 +243,10 @@ fn conflicts_over_a_unique_key_do_not_fill_the_memory_beyond_its_bound() {
 fn a_request_id_and_a_key_go_together() {
     let mut world = World::new();
     let call = || super::world::enqueue_call(vec![keyed("mail", "k", 1), new_task("mail")]);
-    let first = world.send_as(once("r", 1), call()).unwrap();
-    let again = world.send_as(once("r", 1), call()).unwrap();
+    let first = world.send_as(with_id("r", 1), call()).unwrap();
+    let again = world.send_as(with_id("r", 1), call()).unwrap();
     assert_eq!(ids(&again), ids(&first));
-    let other = world.send_as(once("r2", 1), call()).unwrap();
+    let other = world.send_as(with_id("r2", 1), call()).unwrap();
     assert_eq!(ids(&other)[0], ids(&first)[0], "by the key");
     assert_ne!(ids(&other)[1], ids(&first)[1]);
 }

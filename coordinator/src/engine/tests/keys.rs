@@ -1,8 +1,8 @@
-//! Scripts of request ids: what is asked twice is done once (rule 8).
+//! Scripts of request ids: what is asked twice is done once (rule 8, I15).
 
 use super::world::{
-    World, cancel, cancel_as, complete, effects, enqueue_call, fail, ids, keyed, new_task, once,
-    queue, redrive, update,
+    World, cancel, cancel_as, complete, effects, enqueue_call, fail, ids, keyed, new_task, queue,
+    redrive, update, with_id,
 };
 use crate::engine::command::{Call, CancelMode, NewTask, QueueChange, Start, TaskChange, TaskRef};
 use crate::engine::effect::{Answer, EnqueueEffect};
@@ -38,21 +38,21 @@ fn reused(id: &str) -> Rejection {
 /// with other content under it.
 #[track_caller]
 fn is_done_once(world: &mut World, call: &Call) -> [Answer; 2] {
-    let first = world.call_as(once("r", 1), call.clone()).unwrap();
+    let first = world.call_as(with_id("r", 1), call.clone()).unwrap();
     let recorded = world.recorded();
-    let second = world.call_as(once("r", 1), call.clone()).unwrap();
+    let second = world.call_as(with_id("r", 1), call.clone()).unwrap();
     assert_eq!(world.recorded(), recorded, "nothing changes: {call:?}");
-    let other = world.call_as(once("r", 2), call.clone());
+    let other = world.call_as(with_id("r", 2), call.clone());
     assert_eq!(other.unwrap_err(), reused("r"));
     world.restart();
     let recorded = world.recorded();
-    world.call_as(once("r", 1), call.clone()).unwrap();
+    world.call_as(with_id("r", 1), call.clone()).unwrap();
     assert_eq!(
         world.recorded(),
         recorded,
         "a restart is survived: {call:?}"
     );
-    let other = world.call_as(once("r", 2), call.clone());
+    let other = world.call_as(with_id("r", 2), call.clone());
     assert_eq!(other.unwrap_err(), reused("r"));
     // The next one of the script uses the same id.
     world.wait_ms(10_000);
@@ -63,19 +63,25 @@ fn is_done_once(world: &mut World, call: &Call) -> [Answer; 2] {
 #[test]
 fn a_batch_over_many_shards_that_is_sent_again_is_the_same_tasks() {
     let mut world = World::with(|config| config.shard_count = 16);
-    let first = world.send_as(once("r", 1), enqueue_call(three())).unwrap();
+    let first = world
+        .send_as(with_id("r", 1), enqueue_call(three()))
+        .unwrap();
     assert_eq!(effects(&first), [EnqueueEffect::Created; 3]);
     let recorded = world.recorded();
     for _ in 0..2 {
-        let again = world.send_as(once("r", 1), enqueue_call(three())).unwrap();
+        let again = world
+            .send_as(with_id("r", 1), enqueue_call(three()))
+            .unwrap();
         assert_eq!(ids(&again), ids(&first));
         assert_eq!(effects(&again), [EnqueueEffect::Existing; 3]);
     }
     assert_eq!(world.recorded(), recorded);
     world.restart();
-    let again = world.send_as(once("r", 1), enqueue_call(three())).unwrap();
+    let again = world
+        .send_as(with_id("r", 1), enqueue_call(three()))
+        .unwrap();
     assert_eq!(ids(&again), ids(&first));
-    let other = world.send_as(once("r", 2), enqueue_call(vec![new_task("d")]));
+    let other = world.send_as(with_id("r", 2), enqueue_call(vec![new_task("d")]));
     assert_eq!(other, Err(reused("r")));
 }
 
@@ -86,14 +92,14 @@ fn the_id_of_a_request_is_one_for_the_namespace_whatever_it_is_about() {
         queue: queue(name),
         reason: "".into(),
     };
-    world.call_as(once("r", 1), pause("a")).unwrap();
+    world.call_as(with_id("r", 1), pause("a")).unwrap();
     for name in ["b", "c", "d", "e", "f"] {
-        let other = world.call_as(once("r", 2), pause(name));
+        let other = world.call_as(with_id("r", 2), pause(name));
         assert_eq!(other.unwrap_err(), reused("r"));
-        let other = world.send_as(once("r", 2), enqueue_call(vec![new_task(name)]));
+        let other = world.send_as(with_id("r", 2), enqueue_call(vec![new_task(name)]));
         assert_eq!(other, Err(reused("r")));
     }
-    let mut elsewhere = once("r", 3);
+    let mut elsewhere = with_id("r", 3);
     elsewhere.once.as_mut().unwrap().namespace = "other".into();
     assert!(world.call_as(elsewhere, pause("b")).is_ok());
 }
@@ -106,7 +112,7 @@ fn a_task_that_is_sent_again_is_the_same_though_its_kind_goes_elsewhere_now() {
         ..new_task("a")
     };
     let send = |world: &mut World| {
-        let sent = world.send_as(once("r", 1), enqueue_call(vec![task()]));
+        let sent = world.send_as(with_id("r", 1), enqueue_call(vec![task()]));
         ids(&sent.unwrap())
     };
     world.call(set_kind("work", "a")).unwrap();
@@ -123,7 +129,7 @@ fn a_task_that_is_sent_again_is_the_same_though_its_kind_goes_elsewhere_now() {
 fn a_request_is_forgotten_when_its_time_is_over_and_not_a_millisecond_before() {
     let mut world = World::new();
     let send = |world: &mut World| {
-        let sent = world.send_as(once("r", 1), enqueue_call(vec![new_task("mail")]));
+        let sent = world.send_as(with_id("r", 1), enqueue_call(vec![new_task("mail")]));
         sent.unwrap()[0].clone().unwrap()
     };
     let first = send(&mut world);
@@ -150,7 +156,7 @@ fn an_item_that_was_refused_is_tried_anew_and_the_others_are_not() {
         task
     };
     let batch = || enqueue_call(vec![big(700_000), big(300_000), new_task("mail")]);
-    let first = world.send_as(once("r", 1), batch()).unwrap();
+    let first = world.send_as(with_id("r", 1), batch()).unwrap();
     assert!(first[0].is_ok() && first[1].is_err() && first[2].is_ok());
     world.hello("w1", &["mail"], 2);
     for result in [&first[0], &first[2]] {
@@ -159,16 +165,16 @@ fn an_item_that_was_refused_is_tried_anew_and_the_others_are_not() {
     }
     world.cut("w1");
     let recorded = world.recorded();
-    let again = world.send_as(once("r", 1), batch()).unwrap();
+    let again = world.send_as(with_id("r", 1), batch()).unwrap();
     assert_eq!(again[0].as_ref().unwrap().id, first[0].as_ref().unwrap().id);
     assert_eq!(again[2].as_ref().unwrap().id, first[2].as_ref().unwrap().id);
     assert!(again[1].is_err(), "there is no more room than before");
     assert_eq!(world.recorded(), recorded);
     let mut world = World::new();
     let pause = Call::ResumeQueue(queue("mail"));
-    world.call_as(once("r", 1), pause.clone()).unwrap_err();
+    world.call_as(with_id("r", 1), pause.clone()).unwrap_err();
     world.enqueue("t1", "mail");
-    world.call_as(once("r", 1), pause).unwrap();
+    world.call_as(with_id("r", 1), pause).unwrap();
 }
 
 #[test]
@@ -183,10 +189,10 @@ fn a_cancel_is_done_once() {
     }
     world.hello("w1", &["mail"], 1);
     let ask = cancel(world.id("t2"), "");
-    let first = world.call_as(once("r2", 1), ask.clone()).unwrap();
+    let first = world.call_as(with_id("r2", 1), ask.clone()).unwrap();
     assert!(matches!(first, Answer::Cancelled { over: false, .. }));
     world.report("w1", ("t2", 1), complete());
-    let second = world.call_as(once("r2", 1), ask).unwrap();
+    let second = world.call_as(with_id("r2", 1), ask).unwrap();
     let Answer::Cancelled { over: true, task } = second else {
         panic!("{second:?}")
     };
@@ -235,7 +241,13 @@ fn a_redrive_and_a_discard_are_done_once() {
     world.report("w1", ("t1", 2), fail());
     world.cut("w1");
     assert_eq!(world.state("t1"), "DEAD");
-    is_done_once(&mut world, &super::world::discard(id));
+    is_done_once(
+        &mut world,
+        &Call::DiscardTask {
+            task: id.into(),
+            reason: "".into(),
+        },
+    );
     assert_eq!(world.state("t1"), "DISCARDED");
 }
 
@@ -273,9 +285,9 @@ fn what_came_between_stays_where_a_request_is_repeated() {
         queue: queue("mail"),
         reason: "".into(),
     };
-    world.call_as(once("r", 1), pause.clone()).unwrap();
+    world.call_as(with_id("r", 1), pause.clone()).unwrap();
     world.call(Call::ResumeQueue(queue("mail"))).unwrap();
-    let again = world.call_as(once("r", 1), pause).unwrap();
+    let again = world.call_as(with_id("r", 1), pause).unwrap();
     assert!(matches!(again, Answer::Queue(view) if view.queue.paused.is_none()));
 }
 
@@ -292,11 +304,11 @@ fn workers_are_asked_to_leave_once() {
         deadline_ms: None,
     };
     for told in [&["drain w1"][..], &[]] {
-        let answer = world.call_as(once("r", 1), drain.clone()).unwrap();
+        let answer = world.call_as(with_id("r", 1), drain.clone()).unwrap();
         assert!(matches!(answer, Answer::Drained(workers) if workers == ["w1".into()]));
         world.expect(told);
     }
-    let other = world.call_as(once("r", 2), drain);
+    let other = world.call_as(with_id("r", 2), drain);
     assert_eq!(other.unwrap_err(), reused("r"));
 }
 
@@ -319,12 +331,18 @@ fn a_repeated_request_is_about_the_task_that_it_changed_whatever_its_key_means_n
         };
         task.task.id
     };
-    assert_eq!(about(world.call_as(once("r", 1), cancel.clone())), first.id);
+    assert_eq!(
+        about(world.call_as(with_id("r", 1), cancel.clone())),
+        first.id
+    );
     world.wait_ms(5000);
-    assert_eq!(about(world.call_as(once("r", 1), cancel.clone())), first.id);
+    assert_eq!(
+        about(world.call_as(with_id("r", 1), cancel.clone())),
+        first.id
+    );
     let second = world.send_one(keyed("mail", "k", 2)).unwrap();
     assert_ne!(second.id, first.id);
-    assert_eq!(about(world.call_as(once("r", 1), cancel)), first.id);
+    assert_eq!(about(world.call_as(with_id("r", 1), cancel)), first.id);
 }
 
 #[test]
@@ -333,7 +351,7 @@ fn a_full_memory_refuses_only_what_is_to_be_remembered() {
     world.remember_at_most(2);
     let send = |world: &mut World, id: &str| {
         let call = enqueue_call(vec![new_task("mail")]);
-        world.send_as(once(id, 1), call).unwrap().remove(0)
+        world.send_as(with_id(id, 1), call).unwrap().remove(0)
     };
     let full = Rejection::MemoriesFull { limit: 2 };
     let first = send(&mut world, "r1").unwrap();
@@ -347,7 +365,7 @@ fn a_full_memory_refuses_only_what_is_to_be_remembered() {
         let queue = queue("mail");
         world.call_as(caller, Call::PauseQueue { queue, reason })
     };
-    assert_eq!(pause(&mut world, once("r4", 1)).unwrap_err(), full);
+    assert_eq!(pause(&mut world, with_id("r4", 1)).unwrap_err(), full);
     assert!(pause(&mut world, crate::engine::command::Caller::default()).is_ok());
     world.wait_ms(10_000);
     assert!(send(&mut world, "r3").is_ok(), "some have expired");
@@ -359,7 +377,7 @@ fn a_request_about_what_is_not_there_is_not_remembered() {
     let ask = cancel(TaskId::MIN, "");
     let unknown = Rejection::TaskNotFound(TaskId::MIN);
     for _ in 0..2 {
-        let refused = world.call_as(once("r", 1), ask.clone());
+        let refused = world.call_as(with_id("r", 1), ask.clone());
         assert_eq!(refused.unwrap_err(), unknown);
     }
     assert_eq!(world.memories(), 0);

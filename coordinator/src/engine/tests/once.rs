@@ -2,7 +2,7 @@
 //! nobody knows whether its handler did its work.
 
 use super::world::{
-    World, at_most_once, cancel, fail, fail_with, inline, new_task, plain_policy, queue, redrive,
+    World, cancel, fail, fail_with, inline, new_task, once, plain_policy, queue, redrive,
 };
 use crate::engine::command::{FromWorker, NewTask, QueueChange, ReportOutcome};
 use crate::engine::failure::{Failure, FailureClass};
@@ -16,17 +16,17 @@ use crate::engine::retry::policy::ExhaustAction;
 /// t1 is with w1, which is not known to have begun.
 fn delivered() -> World {
     let mut world = World::new();
-    world.enqueue_as("t1", at_most_once());
+    world.enqueue_as("t1", once());
     world.hello("w1", &["mail"], 1);
     world.quiet();
     world
 }
 
-fn mode(mode: DeliveryMode) -> Option<Box<Terms>> {
-    Some(Box::new(Terms {
+fn mode(mode: DeliveryMode) -> Box<Terms> {
+    Box::new(Terms {
         delivery: Some(mode),
         ..Terms::default()
-    }))
+    })
 }
 
 fn lost(world: &mut World) {
@@ -42,7 +42,7 @@ fn lost(world: &mut World) {
 
 #[test]
 fn a_worker_that_is_lost_while_it_runs_the_task_leaves_a_dead_letter() {
-    let mut world = World::running(at_most_once());
+    let mut world = World::running(once());
     world.wait_ms(30_000);
     world.expect(&[
         "ping w1",
@@ -72,7 +72,7 @@ fn a_run_over_its_hard_limit_that_its_worker_does_not_report_is_a_dead_letter() 
             hard_ms: Some(5000),
             ..Timeouts::default()
         }),
-        ..at_most_once()
+        ..once()
     });
     world.wait_alive_ms(14_999, &["w1"]);
     world.expect(&[]);
@@ -83,7 +83,7 @@ fn a_run_over_its_hard_limit_that_its_worker_does_not_report_is_a_dead_letter() 
 
 #[test]
 fn a_lease_without_a_stream_that_lapses_is_a_dead_letter() {
-    let mut world = World::running_unary(at_most_once());
+    let mut world = World::running_unary(once());
     world.wait_ms(30_000);
     world.expect(&["t1: dead, LEASE_LOST"]);
     lost(&mut world);
@@ -91,7 +91,7 @@ fn a_lease_without_a_stream_that_lapses_is_a_dead_letter() {
 
 #[test]
 fn a_task_that_its_holder_gives_back_returns() {
-    let mut world = World::running(at_most_once());
+    let mut world = World::running(once());
     let outcome = ReportOutcome::Release { reason: "".into() };
     world.report("w1", ("t1", 1), outcome);
     world.expect(&[
@@ -112,7 +112,7 @@ fn a_task_that_never_arrived_returns_when_its_worker_comes_back_without_it() {
 
 #[test]
 fn a_task_that_had_begun_is_a_dead_letter_when_its_worker_comes_back_without_it() {
-    let mut world = World::running(at_most_once());
+    let mut world = World::running(once());
     world.cut("w1");
     world.wait_ms(28_000);
     world.resume("w1", &["mail"], 1, &[]);
@@ -152,7 +152,7 @@ fn what_is_given_back_by_those_who_say_goodbye_returns() {
 
 #[test]
 fn a_failure_that_is_reported_is_judged_as_always() {
-    let mut world = World::running(at_most_once());
+    let mut world = World::running(once());
     world.report("w1", ("t1", 1), fail());
     world.wait_alive_ms(10_000, &["w1"]);
     let timed_out = Failure::new(FailureClass::Timeout, "over the hard limit");
@@ -168,7 +168,7 @@ fn a_failure_that_is_reported_is_judged_as_always() {
 
 #[test]
 fn a_deferral_that_is_reported_is_judged_as_always() {
-    let mut world = World::running(at_most_once());
+    let mut world = World::running(once());
     let outcome = ReportOutcome::Defer {
         delay_ms: 5000,
         reason: "".into(),
@@ -190,7 +190,7 @@ fn the_mode_of_the_grant_holds_until_the_lease_ends() {
         let mut world = World::new();
         let set = |world: &mut World, to| {
             let change = QueueChange {
-                terms: Some(mode(to)),
+                terms: Some(Some(mode(to))),
                 ..QueueChange::default()
             };
             world.configure("mail", change);
@@ -211,7 +211,7 @@ fn the_mode_of_the_grant_holds_until_the_lease_ends() {
 fn the_task_s_own_mode_goes_before_its_kind_s_and_that_before_its_queue_s() {
     let mut world = World::new();
     let change = QueueChange {
-        terms: Some(mode(DeliveryMode::AtMostOnce)),
+        terms: Some(Some(mode(DeliveryMode::AtMostOnce))),
         ..QueueChange::default()
     };
     world.configure("mail", change);
@@ -220,17 +220,17 @@ fn the_task_s_own_mode_goes_before_its_kind_s_and_that_before_its_queue_s() {
     let (most, least) = (DeliveryMode::AtMostOnce, DeliveryMode::AtLeastOnce);
     assert_eq!(effective(&mut world, "t1"), (most, Source::Queue));
     world.set_kind(KindSettings {
-        terms: mode(least),
+        terms: Some(mode(least)),
         ..KindSettings::default()
     });
     assert_eq!(effective(&mut world, "t1"), (least, Source::Kind));
-    world.enqueue_as("t2", at_most_once());
+    world.enqueue_as("t2", once());
     assert_eq!(effective(&mut world, "t2"), (most, Source::Task));
 }
 
 #[test]
 fn a_restart_makes_a_dead_letter_of_what_does_not_come_back() {
-    let mut world = World::running(at_most_once());
+    let mut world = World::running(once());
     world.restart();
     world.wait_ms(29_999);
     assert_eq!(world.state("t1"), "RUNNING");
@@ -240,7 +240,7 @@ fn a_restart_makes_a_dead_letter_of_what_does_not_come_back() {
     world.restart();
     world.wait_ms(30_000);
     lost(&mut world);
-    let mut world = World::running_unary(at_most_once());
+    let mut world = World::running_unary(once());
     world.restart();
     world.wait_ms(30_000);
     lost(&mut world);
@@ -248,11 +248,11 @@ fn a_restart_makes_a_dead_letter_of_what_does_not_come_back() {
 
 #[test]
 fn a_worker_that_comes_back_after_a_restart_goes_on_or_shows_nothing_by_not_listing_it() {
-    let mut world = World::running(at_most_once());
+    let mut world = World::running(once());
     world.restart();
     world.resume("w1", &["mail"], 1, &[("t1", 1)]);
     assert_eq!(world.state("t1"), "RUNNING");
-    let mut world = World::running(at_most_once());
+    let mut world = World::running(once());
     world.restart();
     world.resume("w1", &["mail"], 1, &[]);
     world.expect(&["t1: dead, LEASE_LOST"]);
@@ -271,7 +271,7 @@ fn a_worker_that_comes_back_after_a_restart_goes_on_or_shows_nothing_by_not_list
 
 #[test]
 fn a_lost_task_runs_again_when_somebody_says_so() {
-    let mut world = World::running(at_most_once());
+    let mut world = World::running(once());
     world.wait_ms(30_000);
     let id = world.id("t1");
     world.call(redrive(id, 0)).unwrap();
@@ -285,7 +285,7 @@ fn a_lost_task_runs_again_when_somebody_says_so() {
 
 #[test]
 fn a_lost_task_whose_cancel_was_asked_for_is_cancelled() {
-    let mut world = World::running(at_most_once());
+    let mut world = World::running(once());
     let id = world.id("t1");
     world.call(cancel(id, "")).unwrap();
     world.wait_ms(30_000);
@@ -301,7 +301,7 @@ fn a_lost_task_is_a_dead_letter_whatever_becomes_of_spent_ones_and_goes_where_th
     };
     let mut world = World::running(NewTask {
         policy: Some(inline(policy)),
-        ..at_most_once()
+        ..once()
     });
     world.wait_ms(30_000);
     lost(&mut world);
@@ -311,7 +311,7 @@ fn a_lost_task_is_a_dead_letter_whatever_becomes_of_spent_ones_and_goes_where_th
         ..QueueChange::default()
     };
     world.configure("mail", change);
-    world.enqueue_as("t1", at_most_once());
+    world.enqueue_as("t1", once());
     world.hello("w1", &["mail"], 1);
     world.quiet();
     world.wait_ms(29_999);

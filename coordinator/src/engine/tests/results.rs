@@ -1,6 +1,7 @@
 //! Scripts of what is kept when a task has ended, and for how long.
 
-use super::world::{World, complete, enqueue_call, new_task, queue, with_terms};
+use super::world::follow::with_terms;
+use super::world::{World, complete, enqueue_call, new_task, queue};
 use crate::engine::command::{Call, NewTask, QueueChange};
 use crate::engine::effect::{Answer, TaskView};
 use crate::engine::ids::TaskId;

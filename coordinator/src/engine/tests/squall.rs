@@ -15,7 +15,7 @@ use crate::engine::command::{
     Call, Caller, Cancel, CancelMode, Enqueue, Heartbeat, HeartbeatContent, Malformed, NewKeys,
     NewUnique, OnConflict, Once, Producer, Start, TaskChange, TaskRef,
 };
-use crate::engine::effect::Answer;
+use crate::engine::effect::{Answer, EnqueueEffect};
 use crate::engine::ids::{LeaseToken, RequestId, TaskId, Timestamp};
 use crate::engine::ledger::kind::{KindName, KindSettings};
 use crate::engine::ledger::more::Scope;
@@ -45,7 +45,8 @@ impl Promises {
             let made = self.made.get(&key).filter(|(_, until)| *until > now);
             if let Some((id, _)) = made {
                 assert_eq!(*id, accepted.id, "rule 8: {key:?} is one task");
-            } else {
+            } else if accepted.how != EnqueueEffect::Existing {
+                // What was there may have been promised for less by an answer that was lost.
                 self.made.insert(key, (accepted.id, now.plus_ms(ttl_ms)));
             }
         }
@@ -164,7 +165,7 @@ impl Storm {
         Payload { data, content_type }
     }
 
-    pub(super) fn template(&mut self) -> Template {
+    pub(super) fn any_template(&mut self) -> Template {
         Template {
             queue: self.maybe(2, Self::queue),
             kind: self.one_of(&KINDS).into(),
@@ -180,8 +181,8 @@ impl Storm {
         self.one_of(&[0, 0, 0, 1, 2])
     }
 
-    pub(super) fn terms(&mut self) -> Terms {
-        let follow = |storm: &mut Self| storm.maybe(8, |storm| Box::new(storm.template()));
+    pub(super) fn any_terms(&mut self) -> Terms {
+        let follow = |storm: &mut Self| storm.maybe(8, |storm| Box::new(storm.any_template()));
         Terms {
             ttl_ms: self.maybe(5, |storm| storm.one_of(&[1, 500, 3000, 40_000])),
             deadline_ms: self.maybe(5, |storm| storm.one_of(&[1, 2000, 20_000, 100_000])),
@@ -214,7 +215,7 @@ impl Storm {
             timeouts: self.maybe(3, Self::timeouts),
             max_attempts: self.maybe(3, |storm| storm.one_of(&[1, 2])),
             dead_letter_queue: self.maybe(4, Self::queue),
-            terms: self.maybe(2, |storm| Box::new(storm.terms())),
+            terms: self.maybe(2, |storm| Box::new(storm.any_terms())),
         }
     }
 

@@ -85,7 +85,7 @@ fn cause_of(task: &Task) -> Option<Cause> {
 }
 
 impl Storm {
-    fn follow_template(&mut self) -> Template {
+    fn template(&mut self) -> Template {
         let queue = self.queue();
         Template {
             queue: Some(queue).filter(|_| !self.one_in(3)),
@@ -96,10 +96,10 @@ impl Storm {
     }
 
     fn some_template(&mut self) -> Option<Box<Template>> {
-        (!self.one_in(3)).then(|| Box::new(self.follow_template()))
+        (!self.one_in(3)).then(|| Box::new(self.template()))
     }
 
-    fn follow_terms(&mut self) -> Box<Terms> {
+    fn terms(&mut self) -> Box<Terms> {
         let follow_ups = FollowUps {
             on_success: self.some_template().filter(|_| self.one_in(2)),
             on_failure: self.some_template().filter(|_| self.one_in(2)),
@@ -127,17 +127,17 @@ impl Storm {
             timeouts: None,
             max_attempts: Some(1).filter(|_| self.one_in(3)),
             dead_letter_queue: Some(dead_letter_queue).filter(|_| self.one_in(3)),
-            terms: Some(self.follow_terms()),
+            terms: Some(self.terms()),
         }
     }
 
     fn chain(&mut self) -> NewTask {
         let queue: QueueName = self.queue();
-        let then = (0..self.below(4)).map(|_| self.follow_template()).collect();
+        let then = (0..self.below(4)).map(|_| self.template()).collect();
         NewTask {
             queue: Some(queue).filter(|_| !self.one_in(4)),
             kind: self.pick(&KINDS).unwrap().into(),
-            terms: Some(self.follow_terms()).filter(|_| self.one_in(2)),
+            terms: Some(self.terms()).filter(|_| self.one_in(2)),
             then,
             ..new_task("a")
         }

@@ -66,13 +66,13 @@ impl Storm {
         let delay_ms = [0, 0, 1, 3000, 70_000][self.rng.random_range(0..5)];
         let hard_ms = Some(5000).filter(|_| self.one_in(3));
         let data = vec![0; self.rng.random_range(0..300)].into();
-        let terms = self.one_in(3).then(|| Box::new(self.terms()));
+        let terms = self.one_in(3).then(|| Box::new(self.any_terms()));
         let chain = self.below(12).saturating_sub(9);
         NewTask {
             queue: Some(self.queue()).filter(|_| !self.one_in(8)),
             version: self.version(),
             terms,
-            then: (0..chain).map(|_| self.template()).collect(),
+            then: (0..chain).map(|_| self.any_template()).collect(),
             keys: self.keys(),
             kind: self.pick(&KINDS).unwrap().into(),
             payload: Payload {
@@ -196,7 +196,10 @@ impl Storm {
                 delay_ms: self.below(2) * 1000,
                 reason: "".into(),
             },
-            16 => super::world::discard(task),
+            16 => Call::DiscardTask {
+                task,
+                reason: "".into(),
+            },
             17 => Call::GetTask(task),
             18 | 19 => self.about_kinds(),
             5..=7 => self.page(queue),
@@ -264,7 +267,7 @@ impl Storm {
     fn configure(&mut self, queue: QueueName) -> Call {
         let target = self.queue();
         let policy = PolicyRef::Inline(plain_policy(self.rng.random_range(1..4)).into());
-        let terms = Some(Box::new(self.terms())).filter(|_| self.one_in(2));
+        let terms = Some(Box::new(self.any_terms())).filter(|_| self.one_in(2));
         let aging_ms = [Some(0), Some(3000), None][self.rng.random_range(0..3)];
         let change = QueueChange {
             timeouts: Some(Some(self.timeouts()).filter(|_| self.one_in(3))),

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::world::{
-    START, World, complete, fail, fail_with, inline, named, new_task, plain_policy, queue,
-    task_with, text,
+    START, World, complete, fail, fail_with, inline, named, new_task, plain_policy, queue, text,
+    with_terms,
 };
 use crate::engine::command::{NewTask, QueueChange, ReportOutcome, Start};
 use crate::engine::effect::{Notice, NoticeKind};
@@ -27,8 +27,8 @@ fn self_retry(message: &str) -> ReportOutcome {
     }
 }
 
-fn follow_up(kind: &str) -> Option<Box<Template>> {
-    Some(Box::new(Template {
+fn follow_up(kind: &str) -> Box<Template> {
+    Box::new(Template {
         queue: Some(queue("review")),
         kind: kind.into(),
         payload: text(""),
@@ -36,16 +36,16 @@ fn follow_up(kind: &str) -> Option<Box<Template>> {
         delay_ms: 0,
         version: 0,
         labels: Vec::new(),
-    }))
+    })
 }
 
 /// A task whose failure for good is to be reviewed.
 fn reviewed() -> NewTask {
     NewTask {
         max_attempts: Some(3),
-        ..task_with(Terms {
+        ..with_terms(Terms {
             follow_ups: FollowUps {
-                on_exhausted: follow_up("mark_for_review"),
+                on_exhausted: Some(follow_up("mark_for_review")),
                 ..FollowUps::default()
             },
             ..Terms::default()

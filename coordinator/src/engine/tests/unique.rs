@@ -1,8 +1,8 @@
 //! Scripts of unique keys: the lock is the task itself, in the states of its scope.
 
+use super::world::follow::with_terms;
 use super::world::{
     START, World, cancel_as, complete, effects, enqueue_call, fail, new_task, redrive, unique,
-    with_terms,
 };
 use crate::engine::command::{
     Call, Caller, CancelMode, NewTask, OnConflict, ReportOutcome, Start, TaskChange,
@@ -96,7 +96,12 @@ fn each_state_holds_the_key_only_where_the_scope_names_it() {
         let running = is_held(&mut world);
         world.report("w1", ("t1", 1), fail());
         let dead = is_held(&mut world);
-        world.call(super::world::discard(world.id("t1"))).unwrap();
+        world
+            .call(Call::DiscardTask {
+                task: world.id("t1").into(),
+                reason: "".into(),
+            })
+            .unwrap();
         let finished = is_held(&mut world);
         assert_eq!([waiting, running, dead, finished], expected, "{scope}");
         world.wait_ms(3_600_000);

@@ -4,15 +4,14 @@
 
 use std::sync::Arc;
 
-use super::{World, new_task};
+use super::{World, new_task, queue};
 use crate::engine::command::{
     Call, Caller, Command, Enqueue, NewKeys, NewTask, NewUnique, OnConflict, Once, Producer,
     TaskRef,
 };
 use crate::engine::effect::{Accepted, Answer, EnqueueEffect};
-use crate::engine::ids::{QueueName, RequestId, TaskId};
+use crate::engine::ids::{RequestId, TaskId};
 use crate::engine::ledger::more::Scope;
-use crate::engine::ledger::terms::Terms;
 use crate::engine::rejection::Rejection;
 
 /// What became of the tasks of a call.
@@ -28,13 +27,8 @@ pub(in crate::engine::tests) fn scope(states: &str) -> Scope {
     }
 }
 
-/// A queue of the namespace that scripts are in.
-pub(in crate::engine::tests) fn queue(name: &str) -> QueueName {
-    QueueName::new("default", name).unwrap()
-}
-
 /// Somebody with a request id that is remembered for 10 s.
-pub(in crate::engine::tests) fn once(id: &str, digest: u64) -> Caller {
+pub(in crate::engine::tests) fn with_id(id: &str, digest: u64) -> Caller {
     let once = Once {
         namespace: "default".into(),
         id: id.into(),
@@ -80,14 +74,6 @@ pub(in crate::engine::tests) fn unique(
     NewTask {
         keys: Some(Box::new(keys)),
         ..new_task(queue)
-    }
-}
-
-/// The same task with terms.
-pub(in crate::engine::tests) fn with_terms(task: NewTask, terms: Terms) -> NewTask {
-    NewTask {
-        terms: Some(Box::new(terms)),
-        ..task
     }
 }
 
@@ -167,6 +153,11 @@ impl World {
         task: NewTask,
     ) -> Result<Accepted, Rejection> {
         self.send(super::enqueue_call(vec![task])).remove(0)
+    }
+
+    /// From now on nothing is counted anew after each step, or is again.
+    pub(in crate::engine::tests) const fn check_nothing(&mut self, unchecked: bool) {
+        self.unchecked = unchecked;
     }
 
     /// How many events there were so far.

@@ -4,12 +4,12 @@
 
 use bytes::Bytes;
 
-use super::{World, new_task, queue};
+use super::{World, new_task};
 use crate::engine::command::{
     Call, Caller, Command, FromWorker, Heartbeat, HeartbeatContent, NewTask, QueueChange,
 };
 use crate::engine::effect::{Answer, Notice, NoticeKind};
-use crate::engine::ids::{LeaseToken, RequestId};
+use crate::engine::ids::{LeaseToken, QueueName, RequestId};
 use crate::engine::ledger::history::RunRecord;
 use crate::engine::ledger::kind::KindSettings;
 use crate::engine::ledger::more::Act;
@@ -19,7 +19,7 @@ use crate::engine::rejection::Rejection;
 use crate::engine::retry::{Policy, PolicyRef, presets};
 
 /// A task with these terms.
-pub(in crate::engine::tests) fn task_with(terms: Terms) -> NewTask {
+pub(in crate::engine::tests) fn with_terms(terms: Terms) -> NewTask {
     NewTask {
         terms: Some(Box::new(terms)),
         ..new_task("mail")
@@ -28,7 +28,7 @@ pub(in crate::engine::tests) fn task_with(terms: Terms) -> NewTask {
 
 /// A task that dies if no run has begun within this time.
 pub(in crate::engine::tests) fn with_ttl(ttl_ms: u64) -> NewTask {
-    task_with(Terms {
+    with_terms(Terms {
         ttl_ms: Some(ttl_ms),
         ..Terms::default()
     })
@@ -36,18 +36,23 @@ pub(in crate::engine::tests) fn with_ttl(ttl_ms: u64) -> NewTask {
 
 /// A task whose life has this end.
 pub(in crate::engine::tests) fn with_deadline(deadline_ms: u64) -> NewTask {
-    task_with(Terms {
+    with_terms(Terms {
         deadline_ms: Some(deadline_ms),
         ..Terms::default()
     })
 }
 
 /// A task that must not run twice.
-pub(in crate::engine::tests) fn at_most_once() -> NewTask {
-    task_with(Terms {
+pub(in crate::engine::tests) fn once() -> NewTask {
+    with_terms(Terms {
         delivery: Some(DeliveryMode::AtMostOnce),
         ..Terms::default()
     })
+}
+
+/// A queue of the namespace of scripts.
+pub(in crate::engine::tests) fn queue(name: &str) -> QueueName {
+    QueueName::new("default", name).unwrap()
 }
 
 /// A policy for one task alone.

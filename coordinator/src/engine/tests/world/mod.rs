@@ -264,11 +264,6 @@ impl World {
         self.unchecked = false;
     }
 
-    /// From now on nothing is counted anew after each step, or is again.
-    pub(super) const fn check_nothing(&mut self, unchecked: bool) {
-        self.unchecked = unchecked;
-    }
-
     /// From now on transfers between shards are lost on their way, or not any more.
     pub(super) fn lose_transfers(&mut self, lose: bool) {
         self.lose_transfers = lose;

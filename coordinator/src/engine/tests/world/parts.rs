@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::engine::command::{
     Call, Cancel, CancelMode, Enqueue, KindServed, NewTask, Report, ReportContent, ReportOutcome,
-    Start, TaskChange, TaskRef, WorkerInfo,
+    Start, TaskChange, WorkerInfo,
 };
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::ids::{LeaseToken, QueueName, TaskId};
@@ -77,9 +77,9 @@ pub(in crate::engine::tests) fn cancel_as(id: TaskId, reason: &str, mode: Cancel
 }
 
 /// A call that deletes a dead letter.
-pub(in crate::engine::tests) fn discard(task: impl Into<TaskRef>) -> Call {
+pub(in crate::engine::tests) fn discard(id: TaskId) -> Call {
     Call::DiscardTask {
-        task: task.into(),
+        task: id.into(),
         reason: "".into(),
     }
 }
