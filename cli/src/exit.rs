@@ -4,10 +4,14 @@
 
 use std::{error::Error as StdError, fmt, io, process::ExitCode};
 
+use clap::CommandFactory as _;
 use redrive_client::{CallFailure, Error as ClientError};
 use redrive_coordinator::run::StartError;
 
-use crate::output::{self, human};
+use crate::{
+    args::Cli,
+    output::{self, human},
+};
 
 /// Another error.
 pub(crate) const OTHER: u8 = 1;
@@ -84,7 +88,7 @@ pub(crate) fn sentence(error: &anyhow::Error) -> String {
             "no coordinator answers at {address} ({problem}); start one with `redrive dev`, or \
              name another with --address or REDRIVE_ADDRESS"
         ),
-        Some(ClientError::Refused(failure)) => refusal(failure),
+        Some(ClientError::Refused(failure)) => refusal(&by_flag(failure)),
         Some(ClientError::Invalid { field, problem }) => match flag(field) {
             Some(flag) => format!("{flag} {problem}"),
             None => format!("{error:#}"),
@@ -93,8 +97,23 @@ pub(crate) fn sentence(error: &anyhow::Error) -> String {
     }
 }
 
-/// The flag that sets a field.
-fn flag(field: &str) -> Option<String> {
+/// The same failure, with a message that begins with a flag where it began with its field.
+fn by_flag(failure: &CallFailure) -> CallFailure {
+    let mut told = failure.clone();
+    let renamed = failure.violations.iter().find_map(|violation| {
+        let rest = failure.message.strip_prefix(violation.field.as_str())?;
+        let flag = flag(&violation.field).filter(|_| rest.starts_with([' ', ':']))?;
+        Some((violation.field.clone(), format!("{flag}{rest}")))
+    });
+    if let Some((field, message)) = renamed {
+        told.message = message;
+        told.violations.retain(|violation| violation.field != field);
+    }
+    told
+}
+
+/// The flag that sets a field, or the place of the argument that does.
+pub(crate) fn flag(field: &str) -> Option<String> {
     const OTHERWISE_NAMED: [(&str, &str); 6] = [
         ("idempotency-key", "key"),
         ("idempotency-window", "key-window"),
@@ -103,9 +122,10 @@ fn flag(field: &str) -> Option<String> {
         ("labels", "label"),
         ("delivery", "at-most-once"),
     ];
-    const LEVELS: [&str; 6] = [
+    const LEVELS: [&str; 7] = [
         "task",
         "settings",
+        "selection",
         "terms",
         "timeouts",
         "follow_ups",
@@ -121,8 +141,20 @@ fn flag(field: &str) -> Option<String> {
     let name = name.replace('_', "-");
     let other = OTHERWISE_NAMED.iter().find(|(field, _)| *field == name);
     let flag = other.map_or(name.as_str(), |(_, flag)| flag);
-    const POSITIONAL: [&str; 5] = ["kind", "task-id", "namespace", "address", "update"];
-    (!POSITIONAL.contains(&flag)).then(|| format!("--{flag}"))
+    match flag {
+        "kind" => Some("KIND".to_owned()),
+        "task-id" => Some("TASK_ID".to_owned()),
+        flag => is_flag(flag).then(|| format!("--{flag}")),
+    }
+}
+
+/// Whether some verb has such a flag.
+fn is_flag(name: &str) -> bool {
+    fn has(command: &clap::Command, name: &str) -> bool {
+        let mut flags = command.get_arguments().filter_map(clap::Arg::get_long);
+        flags.any(|long| long == name) || command.get_subcommands().any(|verb| has(verb, name))
+    }
+    has(&Cli::command(), name)
 }
 
 /// What was refused, in people's words first, then in those for machines.
@@ -161,10 +193,7 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
-    use crate::args::Cli;
 
     fn connect_error() -> anyhow::Error {
         let address = "127.0.0.1:1".to_owned();
@@ -229,7 +258,7 @@ mod tests {
         };
         assert_eq!(
             sentence(&ClientError::from(refusal).into()),
-            "task.payload is too large; try again in 2s (RESOURCE_EXHAUSTED MEMORY_FULL)"
+            "--payload is too large; try again in 2s (RESOURCE_EXHAUSTED MEMORY_FULL)"
         );
     }
 
@@ -252,10 +281,42 @@ mod tests {
             ("task.labels.a", Some("--label")),
             ("settings.dead_letter_queue", Some("--dead-letter-queue")),
             ("request_id", Some("--request-id")),
-            ("task.kind", None),
-            ("task_id", None),
+            ("selection.filter", Some("--filter")),
+            ("task.kind", Some("KIND")),
+            ("task_id", Some("TASK_ID")),
+            ("update", None),
+            ("hello.worker", None),
         ] {
             assert_eq!(flag(field).as_deref(), told, "{field}");
+        }
+    }
+
+    #[test]
+    fn what_the_coordinator_refuses_is_told_by_its_flag_too() {
+        for (field, message, told) in [
+            (
+                "settings.retry_policy",
+                "settings.retry_policy is \"x\", which is no named policy",
+                "--policy is \"x\", which is no named policy (INVALID_ARGUMENT)",
+            ),
+            (
+                "task_id",
+                "task_id is \"x\", not a task id",
+                "TASK_ID is \"x\", not a task id (INVALID_ARGUMENT)",
+            ),
+            (
+                "page_size",
+                "page_size is 0",
+                "page_size is 0 (INVALID_ARGUMENT)",
+            ),
+        ] {
+            let refusal = redrive_proto::v1::Refusal {
+                code: 3,
+                message: message.to_owned(),
+                field: field.to_owned(),
+                ..Default::default()
+            };
+            assert_eq!(sentence(&ClientError::from(refusal).into()), told);
         }
     }
 

@@ -53,7 +53,7 @@ pub(crate) fn check_selected(
 ) -> anyhow::Result<String> {
     if select.queue.is_empty() && select.filter.is_empty() && !all {
         return Err(exit::usage(
-            "say which: --queue, --filter, or --all for every one",
+            "say which: TASK_ID, --queue with --key, --queue, --filter, or --all for every one",
         ));
     }
     confirm::check_possible(act.yes || act.dry_run)?;

@@ -95,7 +95,8 @@ async fn one(
     let answer = if args.act.dry_run {
         let task = client.get(task).await?;
         output::note(&format!(
-            "would cancel {}, which is {}",
+            "{} {}, which is {}",
+            would(args.mode, task.state()),
             task.task_id,
             task_view::state(task.state())
         ));
@@ -114,6 +115,27 @@ async fn one(
         task.map(|task| task_view::full(style, task))
             .unwrap_or_default()
     })
+}
+
+/// What a cancel would do to a task in this state, in words.
+const fn would(mode: CancelMode, state: v1::TaskState) -> &'static str {
+    use v1::TaskState as State;
+
+    match state {
+        State::Scheduled | State::Ready | State::Retrying => "would cancel",
+        State::Leased | State::Running => match mode {
+            CancelMode::Cooperative => "would ask the worker to stop",
+            CancelMode::IfWaiting => "would leave alone",
+            CancelMode::Force => "would cancel",
+        },
+        State::Unspecified
+        | State::Succeeded
+        | State::Failed
+        | State::Dead
+        | State::Cancelled
+        | State::Discarded
+        | State::Routed => "would refuse to cancel",
+    }
 }
 
 fn how(args: &CancelArgs) -> Cancel {
@@ -167,7 +189,7 @@ async fn selected(context: &Context, args: CancelArgs) -> anyhow::Result<ExitCod
 fn request(client: &Client, args: &CancelArgs, dry_run: bool) -> v1::CancelTasksRequest {
     v1::CancelTasksRequest {
         selection: Some(client.select(&args.select.queue, &args.select.filter)),
-        expected_count: args.expect.filter(|_| !dry_run),
+        expected_count: args.expect,
         count_max: args.limit,
         dry_run,
         mode: v1::CancelMode::from(args.mode).into(),
@@ -230,7 +252,11 @@ mod tests {
         assert_eq!((sent.expected_count, sent.count_max), (Some(12), 20));
         assert_eq!(sent.mode(), v1::CancelMode::IfWaiting);
         assert_eq!((&*sent.reason, sent.dry_run), ("old", false));
-        assert_eq!(request(&client, &args, true).expected_count, None);
+        let counting = request(&client, &args, true);
+        assert_eq!(
+            (counting.expected_count, counting.dry_run),
+            (Some(12), true)
+        );
         let patient = parse(&["a", "--grace", "30s"]).unwrap();
         let wanted = Cancel::cooperative()
             .reason("")
@@ -251,6 +277,19 @@ mod tests {
         ] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn a_dry_run_says_what_the_mode_would_do() {
+        use v1::TaskState as State;
+
+        let gentle = |state| would(CancelMode::Cooperative, state);
+        assert_eq!(gentle(State::Retrying), "would cancel");
+        assert_eq!(gentle(State::Running), "would ask the worker to stop");
+        assert_eq!(gentle(State::Dead), "would refuse to cancel");
+        let if_waiting = would(CancelMode::IfWaiting, State::Leased);
+        assert_eq!(if_waiting, "would leave alone");
+        assert_eq!(would(CancelMode::Force, State::Leased), "would cancel");
     }
 
     #[test]

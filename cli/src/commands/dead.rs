@@ -6,12 +6,13 @@
 use std::{process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
-use redrive_client::Client;
+use redrive_client::{Client, Error, TaskRef};
 use redrive_proto::v1;
 
 use super::{
     FILTER_HELP, PageArgs, SelectArgs,
     bulk::{ActArgs, check_selected, go_ahead, last},
+    life::WhichTask,
     task_view,
 };
 use crate::{
@@ -52,18 +53,18 @@ struct ListArgs {
 
 #[derive(Debug, Args)]
 struct GetArgs {
-    /// The task's id
-    #[arg(value_name = "TASK_ID")]
-    id: String,
+    #[command(flatten)]
+    which: WhichTask,
 }
 
 const REDRIVE_HELP: &str = "\
-Counts first, then asks; without a terminal it needs --yes. Tasks named by id
-are redriven without asking. Safe to repeat: what is not dead any more is not
+Counts first, then asks; without a terminal it needs --yes. Tasks named by id or
+key are redriven without asking. Safe to repeat: what is not dead any more is not
 selected again.
 
 Examples:
   redrive dead redrive 0192f0c1-2345-7abc-8def-0123456789ab
+  redrive dead redrive --queue pay --key order-17
   redrive dead redrive --queue mail --dry-run
   redrive dead redrive --queue mail --filter 'class = \"NETWORK\"' --spread 10m
   redrive dead redrive --all --limit 1000 --yes --reason 'provider is back'
@@ -72,8 +73,8 @@ Filters: as in `redrive dead list --help`.";
 
 const DISCARD_HELP: &str = "\
 Counts first, asks, and then deletes exactly as many or nothing; without a
-terminal it needs --yes. Tasks named by id are looked up first: unless all of
-them are dead, none is deleted.
+terminal it needs --yes. Tasks named by id or key are looked up first: unless
+all of them are dead, none is deleted.
 
 Examples:
   redrive dead discard 0192f0c1-2345-7abc-8def-0123456789ab
@@ -86,11 +87,22 @@ Filters: as in `redrive dead list --help`.";
 #[derive(Debug, Args)]
 #[command(after_help = REDRIVE_HELP)]
 struct RedriveArgs {
-    /// The tasks' ids; else say which by --queue, --filter or --all
-    #[arg(value_name = "TASK_ID", conflicts_with_all = ["queue", "filter", "all", "limit"])]
+    /// The tasks' ids; else name one by --queue and --key, or select them
+    #[arg(
+        value_name = "TASK_ID",
+        conflicts_with_all = ["queue", "filter", "key", "all", "limit"]
+    )]
     ids: Vec<String>,
     #[command(flatten)]
     select: SelectArgs,
+    /// The one dead letter of --queue that was enqueued with this idempotency key
+    #[arg(
+        long,
+        value_name = "KEY",
+        requires = "queue",
+        conflicts_with_all = ["filter", "all", "limit"]
+    )]
+    key: Option<String>,
     /// Every dead letter of the namespace
     #[arg(long, conflicts_with_all = ["queue", "filter"])]
     all: bool,
@@ -107,11 +119,19 @@ struct RedriveArgs {
 #[derive(Debug, Args)]
 #[command(after_help = DISCARD_HELP)]
 struct DiscardArgs {
-    /// The tasks' ids; else say which by --queue, --filter or --all
-    #[arg(value_name = "TASK_ID", conflicts_with_all = ["queue", "filter", "all"])]
+    /// The tasks' ids; else name one by --queue and --key, or select them
+    #[arg(value_name = "TASK_ID", conflicts_with_all = ["queue", "filter", "key", "all"])]
     ids: Vec<String>,
     #[command(flatten)]
     select: SelectArgs,
+    /// The one dead letter of --queue that was enqueued with this idempotency key
+    #[arg(
+        long,
+        value_name = "KEY",
+        requires = "queue",
+        conflicts_with_all = ["filter", "all"]
+    )]
+    key: Option<String>,
     /// Every dead letter of the namespace
     #[arg(long, conflicts_with_all = ["queue", "filter"])]
     all: bool,
@@ -123,7 +143,9 @@ pub(crate) async fn run(context: &Context, args: DeadArgs) -> anyhow::Result<Exi
     match args.verb {
         Verb::List(args) => list(context, args).await,
         Verb::Get(args) => {
-            let task = context.client().await?.dead_letter(&args.id).await?;
+            let client = context.client().await?;
+            let id = id_of(&client, args.which.task()).await?;
+            let task = client.dead_letter(&id).await?;
             let answer = v1::GetDeadLetterResponse { task: Some(task) };
             context.out.answer(&answer, |style| {
                 answer
@@ -134,10 +156,35 @@ pub(crate) async fn run(context: &Context, args: DeadArgs) -> anyhow::Result<Exi
             })?;
             Ok(ExitCode::SUCCESS)
         }
-        Verb::Redrive(args) if !args.ids.is_empty() => redrive_ids(context, args).await,
-        Verb::Redrive(args) => redrive_selected(context, args).await,
-        Verb::Discard(args) if !args.ids.is_empty() => discard_ids(context, args).await,
-        Verb::Discard(args) => discard_selected(context, args).await,
+        Verb::Redrive(args) if args.ids.is_empty() && args.key.is_none() => {
+            redrive_selected(context, args).await
+        }
+        Verb::Redrive(args) => redrive_named(context, args).await,
+        Verb::Discard(args) if args.ids.is_empty() && args.key.is_none() => {
+            discard_selected(context, args).await
+        }
+        Verb::Discard(args) => discard_named(context, args).await,
+    }
+}
+
+/// The id of the task that is meant. One that is named by its key is looked up.
+async fn id_of(client: &Client, task: TaskRef) -> Result<String, Error> {
+    match task {
+        TaskRef::Id(id) => Ok(id),
+        by_key @ TaskRef::Key { .. } => Ok(client.get(by_key).await?.task_id),
+    }
+}
+
+/// The ids of the tasks named, one of them perhaps by its key.
+async fn named(
+    client: &Client,
+    ids: &[String],
+    queue: &str,
+    key: Option<&String>,
+) -> Result<Vec<String>, Error> {
+    match key {
+        None => Ok(ids.to_vec()),
+        Some(key) => Ok(vec![id_of(client, TaskRef::key(queue, key)).await?]),
     }
 }
 
@@ -168,12 +215,13 @@ async fn list(context: &Context, args: ListArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Redrives the tasks named, the first at once and the last towards the end of the spread.
-async fn redrive_ids(context: &Context, args: RedriveArgs) -> anyhow::Result<ExitCode> {
+async fn redrive_named(context: &Context, args: RedriveArgs) -> anyhow::Result<ExitCode> {
     let client = context.client().await?;
-    let count = u32::try_from(args.ids.len()).unwrap_or(u32::MAX);
+    let ids = named(&client, &args.ids, &args.select.queue, args.key.as_ref()).await?;
+    let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);
     let step = args.spread.unwrap_or_default() / count.max(1);
     let mut delay = Duration::ZERO;
-    for id in &args.ids {
+    for id in &ids {
         let task = if args.act.dry_run {
             client.dead_letter(id).await?
         } else {
@@ -241,11 +289,12 @@ async fn redrive_selected(context: &Context, args: RedriveArgs) -> anyhow::Resul
 }
 
 /// Deletes the tasks named, once it is known that all of them are dead.
-async fn discard_ids(context: &Context, args: DiscardArgs) -> anyhow::Result<ExitCode> {
+async fn discard_named(context: &Context, args: DiscardArgs) -> anyhow::Result<ExitCode> {
     confirm::check_possible(args.act.yes || args.act.dry_run)?;
     let client = context.client().await?;
-    let mut letters = Vec::with_capacity(args.ids.len());
-    for id in &args.ids {
+    let ids = named(&client, &args.ids, &args.select.queue, args.key.as_ref()).await?;
+    let mut letters = Vec::with_capacity(ids.len());
+    for id in &ids {
         letters.push(client.dead_letter(id).await?);
     }
     let print = |word: &str, task: v1::Task| {

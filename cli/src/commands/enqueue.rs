@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::Args;
+use clap::{Args, builder::NonEmptyStringValueParser};
 use redrive_client::NewTask;
 use redrive_proto::v1;
 
@@ -21,8 +21,8 @@ use crate::{
 
 const HELP: &str = "\
 Prints the task's id once it is accepted. With --wait prints the ended task, and
-the exit code says how it ended, as for `task wait`. Where --request-id, --key or
---unique finds an earlier task, the id is that task's, and stderr says so.
+the exit code says how it ended, as for `task wait`. Where --request-id, --key
+or --unique finds an earlier task, the id is that task's, and stderr says so.
 
 --key names what the task means: enqueued again within the window, nothing
 happens. --unique keeps two tasks from being there at once. --then goes on with
@@ -97,7 +97,7 @@ pub(crate) struct EnqueueArgs {
     #[arg(required_unless_present = "from_file")]
     kind: Option<String>,
     /// The queue, created on first use [default: the kind's]
-    #[arg(short, long, value_name = "QUEUE")]
+    #[arg(short, long, value_parser = NonEmptyStringValueParser::new(), value_name = "QUEUE")]
     queue: Option<String>,
     #[command(flatten)]
     payload: PayloadArgs,
@@ -139,7 +139,7 @@ struct SpecArgs {
     #[arg(long, value_name = "FILE")]
     policy_file: Option<PathBuf>,
     /// Failures that end it; 0 is unlimited, 1 never retries [default: the policy's]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     max_attempts: Option<u32>,
     /// A searchable fact; may be repeated
     #[arg(short, long = "label", value_parser = values::label, value_name = "KEY=VALUE")]
@@ -159,7 +159,7 @@ struct KeyArgs {
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
     /// Names what the task means, within its queue: enqueued once
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new(), value_name = "KEY")]
     key: Option<String>,
     /// How long the key is remembered [default: 24h]
     #[arg(long, value_parser = values::duration, value_name = "TIME", requires = "key")]
@@ -397,6 +397,9 @@ mod tests {
                 &["--unique-scope", "asleep", "--unique", "k"],
                 "--unique-scope",
             ),
+            // As a variable of a shell that is not set: no key would mean no protection.
+            (&["--key", ""], "--key"),
+            (&["--max-attempts", "-1"], "--max-attempts"),
         ] {
             let error = spec(flags).unwrap_err().to_string();
             assert!(error.contains(named), "{error}");

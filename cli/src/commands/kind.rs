@@ -76,7 +76,7 @@ struct SetArgs {
     #[command(flatten)]
     limits: LimitArgs,
     /// Failures that end a task; 0 is unlimited, 1 never retries
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     max_attempts: Option<u32>,
     #[command(flatten)]
     terms: TermsArgs,

@@ -102,5 +102,5 @@ pub(crate) const FILTER_HELP: &str = "\
 Filters: comparisons joined by AND; a trailing * matches any rest.
   state kind priority reason class error_type              = !=
   outcome_label labels.KEY                                 = !=
-  attempts crashes enqueue_time end_time                    = != < <= > >=
+  attempts crashes enqueue_time end_time                   = != < <= > >=
   for example: 'class = \"NETWORK\" AND attempts >= 3'";

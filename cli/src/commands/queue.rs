@@ -239,7 +239,8 @@ fn settings(args: Changes) -> anyhow::Result<(v1::QueueSettings, Vec<&'static st
         let other = (field == Field::Policy).then_some("inline_retry_policy");
         if fields.contains(&path) || other.is_some_and(|other| fields.contains(&other)) {
             return Err(exit::usage(format!(
-                "{path} cannot be both set and cleared; leave one of both out"
+                "{} cannot be both set and cleared; leave one of both out",
+                exit::flag(path).as_deref().unwrap_or(path)
             )));
         }
         fields.push(path);

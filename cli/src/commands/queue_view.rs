@@ -44,10 +44,11 @@ fn paused(style: &Style, queue: &v1::Queue) -> String {
     if !queue.paused {
         return "active".to_owned();
     }
-    let mut text = format!(
-        "paused {}",
-        human::age(style.now, queue.pause_time.as_ref())
-    );
+    let mut text = "paused".to_owned();
+    if queue.pause_time.is_some() {
+        let age = human::age(style.now, queue.pause_time.as_ref());
+        text.push_str(&format!(" {age} ago"));
+    }
     if !queue.pause_actor.is_empty() {
         text.push_str(&format!(" by {}", queue.pause_actor));
     }
@@ -200,7 +201,7 @@ mod tests {
         };
         let text = table(&Style::plain(), &[queue]);
         assert!(
-            text.contains("paused  by ada@build7: provider down"),
+            text.contains("paused by ada@build7: provider down"),
             "{text}"
         );
     }

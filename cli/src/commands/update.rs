@@ -44,7 +44,7 @@ pub(crate) struct UpdateArgs {
     #[arg(long, value_parser = values::instant, value_name = "INSTANT")]
     at: Option<prost_types::Timestamp>,
     /// Failures that end it from here on; 0 is unlimited
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     max_attempts: Option<u32>,
     /// Why, for the history
     #[arg(

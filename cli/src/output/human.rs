@@ -137,7 +137,7 @@ pub(crate) fn payload(payload: Option<&v1::Payload>, chars_max: usize) -> String
         Ok(text) if is_printable(text) => {
             let head: String = text.chars().take(chars_max).collect();
             if head.len() == text.len() {
-                head
+                head.trim_end_matches('\n').to_owned()
             } else {
                 format!("{head}… ({bytes} bytes{label})")
             }
@@ -271,6 +271,7 @@ mod tests {
             super::payload(Some(&payload), 5)
         };
         assert_eq!(of(b"abc", ""), "abc");
+        assert_eq!(of(b"abc\n", ""), "abc", "as a command prints it");
         assert_eq!(of(b"abcdefg", "text/plain"), "abcde… (7 bytes text/plain)");
         assert_eq!(of(&[0xff, 0], ""), "0x ff 00 (2 bytes)");
         assert_eq!(of(b"\x1b[31m", ""), "0x 1b 5b 33 31 6d (5 bytes)");

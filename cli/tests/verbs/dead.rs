@@ -42,6 +42,32 @@ fn dead_letters_are_listed_redriven_and_discarded() {
 }
 
 #[test]
+fn a_dead_letter_is_found_redriven_and_discarded_by_its_key() {
+    let stage = Stage::new();
+    let worker = stage.worker("w1", "exit 65");
+    let key = ["--queue", "mail", "--key", "user:1"];
+    let with = |words: &[&'static str]| [words, &key[..]].concat();
+    let id = stage.ok(&with(&["task", "enqueue", "send", "--max-attempts", "1"]));
+    assert_eq!(stage.code(&with(&["task", "wait"])), 10);
+    let letter = stage.json(&with(&["dead", "get"]));
+    assert_eq!(letter["task"]["taskId"], id.as_str());
+    assert_eq!(
+        stage.ok(&with(&["dead", "redrive"])),
+        format!("redriven {id}")
+    );
+    assert_eq!(stage.code(&with(&["task", "wait"])), 10);
+    assert_eq!(stage.code(&with(&["dead", "discard"])), 2, "never unasked");
+    assert_eq!(
+        stage.ok(&with(&["dead", "discard", "--yes"])),
+        format!("discarded {id}")
+    );
+    assert_eq!(stage.code(&["dead", "redrive", "--key", "user:1"]), 2);
+    assert_eq!(stage.code(&with(&["dead", "redrive", "--all"])), 2);
+    assert_eq!(stage.code(&with(&["dead", "redrive", "x"])), 2);
+    assert_eq!(worker.stop(), 0);
+}
+
+#[test]
 fn dead_letters_named_by_id_are_discarded_all_or_none_and_never_unasked() {
     let stage = Stage::new();
     let worker = stage.worker("w1", "exit 65");

@@ -78,6 +78,7 @@ fn many_are_cancelled_by_filter_all_that_were_expected_or_none() {
     assert_eq!(stage.ok(&with(&["--dry-run"])), "would cancel 2");
     assert_eq!(stage.code(&select), 2, "without a terminal it needs --yes");
     assert_eq!(stage.code(&with(&["--expect", "5", "-y"])), 73);
+    assert_eq!(stage.code(&with(&["--expect", "5", "--dry-run"])), 73);
     assert_eq!(stage.ok(&with(&["--expect", "2", "-y"])), "cancelled 2");
     assert_eq!(stage.code(&["task", "cancel"]), 2);
 }

@@ -5,6 +5,7 @@
 
 mod bench;
 mod dead;
+mod examples;
 mod journal;
 mod lifecycle;
 mod stage;

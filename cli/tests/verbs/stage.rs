@@ -39,7 +39,11 @@ pub(crate) struct Stage {
 }
 
 pub(crate) fn redrive() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_redrive"));
+    without_settings(Command::new(env!("CARGO_BIN_EXE_redrive")))
+}
+
+/// The same command, without anything that the environment says to the binary.
+pub(crate) fn without_settings(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("REDRIVE_") {
             command.env_remove(name);

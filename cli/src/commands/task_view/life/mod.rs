@@ -5,6 +5,7 @@
 #[cfg(test)]
 mod tests;
 
+use prost_types::Timestamp;
 use redrive_proto::v1;
 
 use super::{delivery, timeouts};
@@ -37,7 +38,8 @@ pub(super) fn effective(style: &Style, task: &v1::Task) -> String {
         Column::Whole("FROM"),
     ];
     let mut table = Table::wrapped(style, &columns);
-    for (name, value, from) in values(style, effective) {
+    let ended = task.end_time.as_ref();
+    for (name, value, from) in values(style, effective, ended) {
         if !value.is_empty() {
             table.row([name, value, source(from)]);
         }
@@ -45,9 +47,17 @@ pub(super) fn effective(style: &Style, task: &v1::Task) -> String {
     table.render()
 }
 
-fn values(style: &Style, effective: &v1::Effective) -> Vec<(String, String, v1::Source)> {
+fn values(
+    style: &Style,
+    effective: &v1::Effective,
+    ended: Option<&Timestamp>,
+) -> Vec<(String, String, v1::Source)> {
     let mut values = judged(effective);
-    let instant = |at: &v1::EffectiveTime| human::instant(style.now, at.time.as_ref());
+    let instant = |at: &v1::EffectiveTime| match at.time {
+        // A task that ended before will not come to it.
+        Some(time) if ended.is_some_and(|end| order(end) < order(&time)) => String::new(),
+        time => human::instant(style.now, time.as_ref()),
+    };
     values.extend(
         [
             ("expires", &effective.expire_time),
@@ -76,6 +86,11 @@ fn values(style: &Style, effective: &v1::Effective) -> Vec<(String, String, v1::
         (name, it.queue.clone(), it.source())
     }));
     values
+}
+
+/// What instants are compared by.
+const fn order(at: &Timestamp) -> (i64, i32) {
+    (at.seconds, at.nanos)
 }
 
 /// What judges its runs.

@@ -174,6 +174,17 @@ fn a_value_that_holds_is_shown_with_the_level_that_says_so() {
 }
 
 #[test]
+fn a_deadline_that_an_ended_task_did_not_come_to_is_left_out() {
+    let mut task = whole();
+    task.end_time = at(90);
+    let text = effective(&narrow(), &task);
+    assert!(!text.contains("deadline"), "{text}");
+    task.end_time = at(3_600);
+    let text = effective(&narrow(), &task);
+    assert!(text.contains("deadline"), "{text}");
+}
+
+#[test]
 fn what_was_done_is_shown_with_when_by_whom_and_why() {
     let text = acts(&narrow(), &whole());
     for part in [
