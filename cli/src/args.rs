@@ -9,8 +9,8 @@ use redrive_client::connect::Address;
 use crate::{
     commands::{
         bench::BenchArgs, completion::CompletionArgs, coordinator::CoordinatorArgs, dead::DeadArgs,
-        dev::DevArgs, events::EventsArgs, info::InfoArgs, journal::JournalArgs, policy::PolicyArgs,
-        queue::QueueArgs, task::TaskArgs, worker::WorkerArgs,
+        dev::DevArgs, events::EventsArgs, info::InfoArgs, journal::JournalArgs, kind::KindArgs,
+        policy::PolicyArgs, queue::QueueArgs, task::TaskArgs, worker::WorkerArgs,
     },
     demo,
     output::Format,
@@ -56,6 +56,7 @@ Environment:
   REDRIVE_NAMESPACE   the namespace, as --namespace
   REDRIVE_LOG         log filter, as --log; RUST_LOG counts where it is unset
   REDRIVE_LOG_FORMAT  text or json, as --log-format
+  USER                who acts: user@host is kept with what is changed
   NO_COLOR            not empty: no colour
   Servers and workers have one for every flag: see their --help.
 
@@ -152,6 +153,15 @@ pub(crate) struct Global {
     /// Read for its variable only
     #[arg(long, global = true, env = "NO_COLOR", hide = true)]
     pub(crate) no_color: Option<String>,
+    /// Read for its variable only
+    #[arg(
+        long = "redrive-user",
+        id = "redrive-user",
+        global = true,
+        env = "USER",
+        hide = true
+    )]
+    pub(crate) user: Option<String>,
 }
 
 /// How logs are written.
@@ -182,6 +192,8 @@ pub(crate) enum Command {
     Task(TaskArgs),
     /// See, configure, pause and resume queues
     Queue(QueueArgs),
+    /// See and set what holds for all tasks of a kind
+    Kind(KindArgs),
     /// See, redrive and discard dead letters
     Dead(DeadArgs),
     /// See retry policies and what they would do
@@ -206,6 +218,7 @@ impl Command {
             | Self::Demo(_)
             | Self::Task(_)
             | Self::Queue(_)
+            | Self::Kind(_)
             | Self::Dead(_)
             | Self::Policy(_)
             | Self::Events(_)
@@ -283,7 +296,11 @@ mod tests {
         for path in [
             "task enqueue",
             "task wait",
+            "task get",
+            "task cancel",
+            "task update",
             "queue set",
+            "kind set",
             "dead redrive",
             "dead discard",
             "policy preview",

@@ -100,12 +100,12 @@ fn read_task(line: &[u8]) -> Result<v1::TaskSpec, String> {
     // Raw, so that a payload is sent as it was written: order, spaces and large numbers included.
     let mut fields: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(line)
         .map_err(|error| format!("no JSON object ({error}); write one TaskSpec a line"))?;
-    for name in ["queue", "kind"] {
-        if !fields.contains_key(name) {
-            return Err(format!(
-                "{name}: is missing; every line says queue and kind"
-            ));
-        }
+    if !fields.contains_key("kind") {
+        return Err(
+            "kind: is missing; every line says its kind, and its queue unless the kind has a \
+             default one"
+                .to_owned(),
+        );
     }
     let payload = match fields.remove("payload") {
         Some(raw) if is_proto_payload(&raw) => {
@@ -177,6 +177,30 @@ mod tests {
     }
 
     #[test]
+    fn a_line_may_say_all_of_a_tasks_life() {
+        let task = task(&json!({
+            "kind": "send", "idempotencyKey": "user:1", "schemaVersion": 2,
+            "terms": {
+                "ttl": "60s", "delivery": "DELIVERY_MODE_AT_MOST_ONCE",
+                "followUps": { "onFailure": { "kind": "tell", "queue": "ops" } },
+            },
+            "unique": { "key": "doc:7", "onConflict": "CONFLICT_ACTION_REJECT" },
+            "then": [{ "kind": "next" }],
+        }))
+        .unwrap();
+        assert_eq!((&*task.queue, &*task.idempotency_key), ("", "user:1"));
+        let terms = task.terms.unwrap();
+        assert_eq!(terms.delivery(), v1::DeliveryMode::AtMostOnce);
+        assert_eq!(terms.follow_ups.unwrap().on_failure.unwrap().queue, "ops");
+        let unique = task.unique.unwrap();
+        assert_eq!(unique.on_conflict(), v1::ConflictAction::Reject);
+        assert_eq!(
+            (task.then[0].kind.as_str(), task.schema_version),
+            ("next", 2)
+        );
+    }
+
+    #[test]
     fn any_json_value_can_be_a_payload_and_is_sent_as_it_was_written() {
         for payload in [
             "{\"to\": \"ada\"}",
@@ -221,18 +245,14 @@ mod tests {
     fn a_bad_line_says_what_is_wrong_and_the_next_one_is_read() {
         let text =
             b"{\"queue\":\"q\",\"kind\":\"k\"}\n\nnonsense\n{\"queue\":\"q\",\"kind\":\"k\",\
-                     \"quue\":1}\n{\"kind\":\"k\"}\n[]\n{\"queue\":\"q\",\"kind\":\"k\"}";
+                     \"quue\":1}\n{\"queue\":\"q\"}\n[]\n{\"queue\":\"q\",\"kind\":\"k\"}";
         let read = lines(text);
         let numbers: Vec<u64> = read.iter().map(|line| line.number).collect();
         assert_eq!(numbers, [1, 3, 4, 5, 6, 7]);
         let problem = |index: usize| read[index].task.clone().unwrap_err();
         assert!(problem(1).contains("no JSON object"), "{}", problem(1));
         assert!(problem(2).contains("quue"), "{}", problem(2));
-        assert!(
-            problem(3).starts_with("queue: is missing"),
-            "{}",
-            problem(3)
-        );
+        assert!(problem(3).starts_with("kind: is missing"), "{}", problem(3));
         assert!(problem(4).contains("object"), "{}", problem(4));
         assert!(read[0].task.is_ok() && read[5].task.is_ok());
         assert_eq!(read[5].read_bytes, u64::try_from(text.len()).unwrap());

@@ -78,15 +78,51 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
 }
 
 /// What went wrong and what to do about it, on one line.
-fn sentence(error: &anyhow::Error) -> String {
+pub(crate) fn sentence(error: &anyhow::Error) -> String {
     match error.downcast_ref::<ClientError>() {
         Some(ClientError::Connect { address, problem }) => format!(
             "no coordinator answers at {address} ({problem}); start one with `redrive dev`, or \
              name another with --address or REDRIVE_ADDRESS"
         ),
         Some(ClientError::Refused(failure)) => refusal(failure),
+        Some(ClientError::Invalid { field, problem }) => match flag(field) {
+            Some(flag) => format!("{flag} {problem}"),
+            None => format!("{error:#}"),
+        },
         Some(_) | None => format!("{error:#}"),
     }
+}
+
+/// The flag that sets a field.
+fn flag(field: &str) -> Option<String> {
+    const OTHERWISE_NAMED: [(&str, &str); 6] = [
+        ("idempotency-key", "key"),
+        ("idempotency-window", "key-window"),
+        ("retry-policy", "policy"),
+        ("inline-retry-policy", "policy-file"),
+        ("labels", "label"),
+        ("delivery", "at-most-once"),
+    ];
+    const LEVELS: [&str; 6] = [
+        "task",
+        "settings",
+        "terms",
+        "timeouts",
+        "follow_ups",
+        "task_key",
+    ];
+    let mut parts = field.split('.').skip_while(|part| LEVELS.contains(part));
+    let name = match (parts.next()?, parts.next()) {
+        ("unique", Some("scope")) => "unique_scope",
+        ("unique", Some("on_conflict")) => "on_conflict",
+        ("unique", Some("postpone_max")) => "postpone_max",
+        (name, _) => name.split('[').next()?,
+    };
+    let name = name.replace('_', "-");
+    let other = OTHERWISE_NAMED.iter().find(|(field, _)| *field == name);
+    let flag = other.map_or(name.as_str(), |(_, flag)| flag);
+    const POSITIONAL: [&str; 5] = ["kind", "task-id", "namespace", "address", "update"];
+    (!POSITIONAL.contains(&flag)).then(|| format!("--{flag}"))
 }
 
 /// What was refused, in people's words first, then in those for machines.
@@ -195,6 +231,32 @@ mod tests {
             sentence(&ClientError::from(refusal).into()),
             "task.payload is too large; try again in 2s (RESOURCE_EXHAUSTED MEMORY_FULL)"
         );
+    }
+
+    #[test]
+    fn a_field_at_fault_is_told_by_its_flag() {
+        for (field, told) in [
+            ("task.queue", Some("--queue")),
+            ("task.terms.ttl", Some("--ttl")),
+            ("settings.terms.result_ttl", Some("--result-ttl")),
+            ("task.timeouts.extend_max", Some("--extend-max")),
+            (
+                "task.terms.follow_ups.on_failure.kind",
+                Some("--on-failure"),
+            ),
+            ("task.then[2].queue", Some("--then")),
+            ("task.idempotency_key", Some("--key")),
+            ("task.unique.key", Some("--unique")),
+            ("task.unique.postpone_max", Some("--postpone-max")),
+            ("task_key.idempotency_key", Some("--key")),
+            ("task.labels.a", Some("--label")),
+            ("settings.dead_letter_queue", Some("--dead-letter-queue")),
+            ("request_id", Some("--request-id")),
+            ("task.kind", None),
+            ("task_id", None),
+        ] {
+            assert_eq!(flag(field).as_deref(), told, "{field}");
+        }
     }
 
     #[test]

@@ -64,6 +64,25 @@ pub(crate) fn weighted_queue(text: &str) -> Result<v1::QueueSubscription, String
     })
 }
 
+/// `KIND` or `KIND@QUEUE`, of a task to be made later.
+pub(crate) fn next_task(text: &str) -> Result<v1::TaskTemplate, String> {
+    let (kind, queue) = match text.split_once('@') {
+        None => (text, ""),
+        Some((_, "")) => ("", ""),
+        Some((kind, queue)) => (kind, queue),
+    };
+    if kind.is_empty() {
+        return Err(
+            "names no task; write KIND or KIND@QUEUE, as in invoice.failed@mail".to_owned(),
+        );
+    }
+    Ok(v1::TaskTemplate {
+        kind: kind.to_owned(),
+        queue: queue.to_owned(),
+        ..Default::default()
+    })
+}
+
 /// An instant such as "2027-01-31T08:00:00Z".
 pub(crate) fn instant(text: &str) -> Result<prost_types::Timestamp, String> {
     text.parse().map_err(|_error: prost_types::TimestampError| {
@@ -102,6 +121,76 @@ const CLASSES: [&str; 12] = [
     "INTERNAL",
     "BUSINESS",
 ];
+
+/// In which states a task holds its unique key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum UniqueScope {
+    /// Scheduled, ready or retrying
+    Waiting,
+    /// Held by a worker
+    Running,
+    /// A dead letter
+    Dead,
+    /// Ended, and still kept
+    Finished,
+}
+
+impl From<UniqueScope> for v1::UniqueState {
+    fn from(scope: UniqueScope) -> Self {
+        match scope {
+            UniqueScope::Waiting => Self::Waiting,
+            UniqueScope::Running => Self::Running,
+            UniqueScope::Dead => Self::Dead,
+            UniqueScope::Finished => Self::Finished,
+        }
+    }
+}
+
+/// What becomes of an enqueue whose unique key is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnConflict {
+    /// The holder's id is answered, nothing changes
+    Return,
+    /// It is refused
+    Reject,
+    /// The waiting holder takes over what is enqueued
+    Replace,
+    /// The waiting holder takes over the start alone
+    Reschedule,
+}
+
+impl From<OnConflict> for v1::ConflictAction {
+    fn from(action: OnConflict) -> Self {
+        match action {
+            OnConflict::Return => Self::ReturnExisting,
+            OnConflict::Reject => Self::Reject,
+            OnConflict::Replace => Self::ReplaceWaiting,
+            OnConflict::Reschedule => Self::RescheduleWaiting,
+        }
+    }
+}
+
+/// What a cancel may do to a task that a worker holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CancelMode {
+    /// Its handler is asked to stop, within --grace
+    #[default]
+    Cooperative,
+    /// Nothing: only a task that waits is cancelled
+    IfWaiting,
+    /// Its lease is revoked at once
+    Force,
+}
+
+impl From<CancelMode> for v1::CancelMode {
+    fn from(mode: CancelMode) -> Self {
+        match mode {
+            CancelMode::Cooperative => Self::Cooperative,
+            CancelMode::IfWaiting => Self::IfWaiting,
+            CancelMode::Force => Self::Force,
+        }
+    }
+}
 
 /// A task's priority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -184,6 +273,16 @@ mod tests {
         assert_eq!(of("mail:3"), Ok(("mail".to_owned(), 3)));
         for wrong in ["mail:0", "mail:1001", "mail:x", "mail:", ":3", ""] {
             assert!(of(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_task_to_be_made_has_a_kind_and_perhaps_a_queue() {
+        let of = |text| next_task(text).map(|it| (it.kind, it.queue));
+        assert_eq!(of("tell"), Ok(("tell".to_owned(), String::new())));
+        assert_eq!(of("tell@mail"), Ok(("tell".to_owned(), "mail".to_owned())));
+        for wrong in ["", "@mail", "tell@", "@"] {
+            assert!(of(wrong).unwrap_err().contains("KIND@QUEUE"), "{wrong}");
         }
     }
 

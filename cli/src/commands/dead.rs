@@ -6,16 +6,19 @@
 use std::{process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
-use futures::{TryStream, TryStreamExt as _};
-use redrive_client::{Client, Error};
+use redrive_client::Client;
 use redrive_proto::v1;
 
-use super::{FILTER_HELP, PageArgs, SelectArgs, task_view};
+use super::{
+    FILTER_HELP, PageArgs, SelectArgs,
+    bulk::{ActArgs, check_selected, go_ahead, last},
+    task_view,
+};
 use crate::{
-    confirm::{self, Answer},
+    confirm,
     context::Context,
-    exit, listing,
-    output::{self, Format, ProtoJson, human},
+    listing,
+    output::{self, Format, human},
     values,
 };
 
@@ -116,25 +119,6 @@ struct DiscardArgs {
     act: ActArgs,
 }
 
-/// What both acts have.
-#[derive(Debug, Args)]
-struct ActArgs {
-    /// Count, change nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// Do not ask
-    #[arg(short, long)]
-    yes: bool,
-    /// Why, for the log
-    #[arg(
-        long,
-        default_value = "",
-        value_name = "TEXT",
-        hide_default_value = true
-    )]
-    reason: String,
-}
-
 pub(crate) async fn run(context: &Context, args: DeadArgs) -> anyhow::Result<ExitCode> {
     match args.verb {
         Verb::List(args) => list(context, args).await,
@@ -210,7 +194,7 @@ async fn redrive_ids(context: &Context, args: RedriveArgs) -> anyhow::Result<Exi
 }
 
 async fn redrive_selected(context: &Context, args: RedriveArgs) -> anyhow::Result<ExitCode> {
-    let what = check_selected(&args.select, args.all, &args.act)?;
+    let what = check_selected("dead letters", &args.select, args.all, &args.act)?;
     let client = context.client().await?;
     let request = |dry_run| v1::RedriveDeadLettersRequest {
         selection: Some(client.select(&args.select.queue, &args.select.filter)),
@@ -292,7 +276,7 @@ async fn discard_ids(context: &Context, args: DiscardArgs) -> anyhow::Result<Exi
 }
 
 async fn discard_selected(context: &Context, args: DiscardArgs) -> anyhow::Result<ExitCode> {
-    let what = check_selected(&args.select, args.all, &args.act)?;
+    let what = check_selected("dead letters", &args.select, args.all, &args.act)?;
     let client = context.client().await?;
     let counted = discard_call(context, &client, &args, None).await?;
     if args.act.dry_run {
@@ -332,91 +316,4 @@ async fn discard_call(
     };
     let lines = context.out.format == Format::Jsonl && expected_count.is_some();
     last(context, client.discard_many(request).await?, lines).await
-}
-
-/// Asks whether to act on `count` tasks; says so where there is nothing to do.
-fn go_ahead(count: u64, question: &str) -> anyhow::Result<bool> {
-    if count == 0 {
-        output::note("nothing is selected");
-        return Ok(false);
-    }
-    let answer = confirm::ask(question, false)?;
-    if answer == Answer::No {
-        output::note("nothing was changed");
-    }
-    Ok(answer == Answer::Yes)
-}
-
-/// What is selected, in words, once it is certain that something is and that somebody can agree.
-fn check_selected(select: &SelectArgs, all: bool, act: &ActArgs) -> anyhow::Result<String> {
-    if select.queue.is_empty() && select.filter.is_empty() && !all {
-        return Err(exit::usage(
-            "say which: --queue, --filter, or --all for every one",
-        ));
-    }
-    confirm::check_possible(act.yes || act.dry_run)?;
-    let queue = match select.queue.as_str() {
-        "" => String::new(),
-        queue => format!(" of queue {queue}"),
-    };
-    let filter = match select.filter.as_str() {
-        "" => String::new(),
-        filter => format!(" where {filter}"),
-    };
-    Ok(format!("dead letters{queue}{filter}"))
-}
-
-/// The last message of a stream of progress; with `lines`, each is printed as it comes.
-async fn last<M: ProtoJson>(
-    context: &Context,
-    mut progress: impl TryStream<Ok = M, Error = Error> + Unpin,
-    lines: bool,
-) -> anyhow::Result<M> {
-    let mut last = None;
-    while let Some(message) = progress.try_next().await? {
-        if lines {
-            context.out.items(std::slice::from_ref(&message))?;
-        }
-        last = Some(message);
-    }
-    Ok(last.ok_or(Error::Incomplete {
-        missing: "progress",
-    })?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn select(queue: &str, filter: &str) -> SelectArgs {
-        SelectArgs {
-            queue: queue.to_owned(),
-            filter: filter.to_owned(),
-        }
-    }
-
-    fn act(yes: bool) -> ActArgs {
-        ActArgs {
-            dry_run: false,
-            yes,
-            reason: String::new(),
-        }
-    }
-
-    #[test]
-    fn a_bulk_act_on_nothing_in_particular_is_refused() {
-        let error = check_selected(&select("", ""), false, &act(true)).unwrap_err();
-        assert_eq!(exit::code(&error), exit::USAGE);
-        assert!(error.to_string().contains("--all"));
-    }
-
-    #[test]
-    fn the_question_says_what_is_selected() {
-        let what = check_selected(&select("mail", "attempts > 3"), false, &act(true)).unwrap();
-        assert_eq!(what, "dead letters of queue mail where attempts > 3");
-        assert_eq!(
-            check_selected(&select("", ""), true, &act(true)).unwrap(),
-            "dead letters"
-        );
-    }
 }

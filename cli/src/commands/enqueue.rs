@@ -6,17 +6,28 @@ use clap::Args;
 use redrive_client::NewTask;
 use redrive_proto::v1;
 
-use super::{enqueue_many, task};
+use super::{
+    enqueue_many,
+    life::{LimitArgs, TermsArgs},
+    payload::{PayloadArgs, read_payload},
+    task,
+};
 use crate::{
     context::Context,
-    exit, files,
+    files,
     output::{self, Format},
     values,
 };
 
 const HELP: &str = "\
 Prints the task's id once it is accepted. With --wait prints the ended task, and
-the exit code says how it ended, as for `task wait`.
+the exit code says how it ended, as for `task wait`. Where --request-id, --key or
+--unique finds an earlier task, the id is that task's, and stderr says so.
+
+--key names what the task means: enqueued again within the window, nothing
+happens. --unique keeps two tasks from being there at once. --then goes on with
+a chain: each task's payload is the result of the one before. The payload of a
+follow-up (--on-..) is a FailureContext: which task ended, how, and why.
 
 --from-file reads one JSON object a line: the proto3 JSON of a TaskSpec, where
 `payload` may be any JSON value (sent as application/json); an object of just
@@ -31,13 +42,16 @@ Examples:
   redrive task enqueue report -q slow --delay 5m --hard 10m --priority high
   ID=$(redrive task enqueue sync -q erp --max-attempts 3 --label tenant=acme)
   redrive task enqueue thumbnail -q img --payload-file cat.png --wait
+  redrive task enqueue welcome -q mail --key user:4711 --ttl 1h
+  redrive task enqueue index -q search --unique doc:7 --on-conflict replace
+  redrive task enqueue render -q pdf --then send@mail --on-exhausted tell@ops
   jq -c '{queue:\"mail\",kind:\"send\",payload:.}' users.jsonl |
     redrive task enqueue --from-file -
   echo '{\"queue\":\"mail\",\"kind\":\"send\",\"delay\":\"300s\",\"maxAttempts\":3}' |
     redrive task enqueue --from-file -";
 
 /// The flags that describe one task, which a file does by itself.
-const ONE_TASK: [&str; 16] = [
+const ONE_TASK: [&str; 35] = [
     "kind",
     "queue",
     "payload",
@@ -52,6 +66,25 @@ const ONE_TASK: [&str; 16] = [
     "policy_file",
     "max_attempts",
     "labels",
+    "schema_version",
+    "then",
+    "extend_max",
+    "ttl",
+    "deadline",
+    "result_ttl",
+    "at_most_once",
+    "at_least_once",
+    "on_success",
+    "on_failure",
+    "on_exhausted",
+    "on_cancelled",
+    "request_id",
+    "key",
+    "key_window",
+    "unique",
+    "unique_scope",
+    "on_conflict",
+    "postpone_max",
     "wait",
     "wait_timeout",
 ];
@@ -63,18 +96,17 @@ pub(crate) struct EnqueueArgs {
     /// Which handler runs it, for example "mail.send"
     #[arg(required_unless_present = "from_file")]
     kind: Option<String>,
-    /// The queue, created on first use
-    #[arg(
-        short,
-        long,
-        required_unless_present = "from_file",
-        value_name = "QUEUE"
-    )]
+    /// The queue, created on first use [default: the kind's]
+    #[arg(short, long, value_name = "QUEUE")]
     queue: Option<String>,
     #[command(flatten)]
     payload: PayloadArgs,
     #[command(flatten)]
     spec: SpecArgs,
+    #[command(flatten)]
+    keys: KeyArgs,
+    #[command(flatten)]
+    terms: TermsArgs,
     /// Wait for the end, print the task, exit as `task wait`
     #[arg(short, long)]
     wait: bool,
@@ -84,21 +116,6 @@ pub(crate) struct EnqueueArgs {
     /// Enqueue a file of tasks, one a line; `-` reads stdin
     #[arg(long, value_name = "FILE", conflicts_with_all = ONE_TASK)]
     from_file: Option<PathBuf>,
-}
-
-/// What the handler is given.
-#[derive(Debug, Args)]
-struct PayloadArgs {
-    /// What the handler is given, as JSON
-    #[arg(short, long, value_name = "JSON", conflicts_with = "payload_file")]
-    payload: Option<String>,
-    /// The same, from a file of any bytes; `-` reads stdin
-    #[arg(long, value_name = "FILE")]
-    payload_file: Option<PathBuf>,
-    /// What the bytes are [default: application/json for --payload and files that end in .json,
-    /// else application/octet-stream]
-    #[arg(long, value_name = "TYPE")]
-    content_type: Option<String>,
 }
 
 /// When and how it runs.
@@ -113,13 +130,9 @@ struct SpecArgs {
     /// It may start only at this instant, as in 2027-01-31T08:00:00Z
     #[arg(long, value_parser = values::instant, value_name = "INSTANT")]
     at: Option<prost_types::Timestamp>,
-    /// After this long of a run its handler is asked to stop [default: the queue's]
-    #[arg(long, value_parser = values::duration, value_name = "TIME")]
-    soft: Option<Duration>,
-    /// After this long of a run it is ended as a TIMEOUT failure [default: the queue's]
-    #[arg(long, value_parser = values::duration, value_name = "TIME")]
-    hard: Option<Duration>,
-    /// The named retry policy [default: the queue's, else the server's]
+    #[command(flatten)]
+    limits: LimitArgs,
+    /// The named retry policy [default: the kind's, else the queue's]
     #[arg(long, value_name = "NAME", conflicts_with = "policy_file")]
     policy: Option<String>,
     /// A retry policy of its own: proto3 JSON of a RetryPolicy
@@ -131,6 +144,62 @@ struct SpecArgs {
     /// A searchable fact; may be repeated
     #[arg(short, long = "label", value_parser = values::label, value_name = "KEY=VALUE")]
     labels: Vec<(String, String)>,
+    /// Which version of its payload's format it has: workers may ask for some only
+    #[arg(long, value_name = "N")]
+    schema_version: Option<u32>,
+    /// Go on with this task when it has succeeded; may be repeated, for a chain
+    #[arg(long, value_parser = values::next_task, value_name = "KIND[@QUEUE]")]
+    then: Vec<v1::TaskTemplate>,
+}
+
+/// What makes enqueueing repeatable, or keeps tasks apart.
+#[derive(Debug, Args)]
+struct KeyArgs {
+    /// Names this request: sent again with the same content it does nothing
+    #[arg(long, value_name = "ID")]
+    request_id: Option<String>,
+    /// Names what the task means, within its queue: enqueued once
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+    /// How long the key is remembered [default: 24h]
+    #[arg(long, value_parser = values::duration, value_name = "TIME", requires = "key")]
+    key_window: Option<Duration>,
+    /// At most one task of the queue at a time has this key
+    #[arg(long, value_name = "KEY")]
+    unique: Option<String>,
+    /// In which states it holds the unique key [default: waiting, and running
+    /// unless --on-conflict changes the holder]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        value_name = "STATES",
+        requires = "unique"
+    )]
+    unique_scope: Vec<values::UniqueScope>,
+    /// What becomes of it where another task holds the unique key [default: return]
+    #[arg(long, value_enum, value_name = "ACTION", requires = "unique")]
+    on_conflict: Option<values::OnConflict>,
+    /// How long after its enqueueing the holder's start may be put off at most
+    #[arg(long, value_parser = values::duration, value_name = "TIME", requires = "unique")]
+    postpone_max: Option<Duration>,
+}
+
+impl KeyArgs {
+    fn apply(self, mut spec: v1::TaskSpec) -> v1::TaskSpec {
+        spec.idempotency_key = self.key.unwrap_or_default();
+        spec.idempotency_window = self.key_window.map(values::proto_duration);
+        let states = self.unique_scope.into_iter().map(v1::UniqueState::from);
+        let scope = states.map(i32::from).collect();
+        let on_conflict = self.on_conflict.map(v1::ConflictAction::from);
+        spec.unique = self.unique.map(|key| v1::UniqueKey {
+            key,
+            scope,
+            on_conflict: on_conflict.unwrap_or_default().into(),
+            postpone_max: self.postpone_max.map(values::proto_duration),
+        });
+        spec
+    }
 }
 
 pub(crate) async fn run(context: &Context, args: EnqueueArgs) -> anyhow::Result<ExitCode> {
@@ -138,9 +207,16 @@ pub(crate) async fn run(context: &Context, args: EnqueueArgs) -> anyhow::Result<
         return enqueue_many::run(context, &path).await;
     }
     let (wait, timeout) = (args.wait, args.wait_timeout);
+    let request_id = args.keys.request_id.clone();
     let task = build(args)?;
-    let client = context.client().await?;
+    let mut client = context.client().await?;
+    if let Some(id) = request_id {
+        client = client.with_request_id(&id)?;
+    }
     let answer = client.enqueue(task).await?;
+    if let Some(told) = effect(answer.effect()) {
+        output::note(told);
+    }
     if !wait {
         context
             .out
@@ -153,78 +229,48 @@ pub(crate) async fn run(context: &Context, args: EnqueueArgs) -> anyhow::Result<
     task::wait(context, &client, &answer.task_id, timeout).await
 }
 
-fn build(args: EnqueueArgs) -> anyhow::Result<NewTask> {
-    let payload = read_payload(args.payload)?;
-    let spec = args.spec;
-    let mut task = NewTask::new(
-        args.queue.unwrap_or_default(),
-        args.kind.unwrap_or_default(),
-    )
-    .timeouts(spec.soft, spec.hard);
-    if let Some(payload) = payload {
-        task = task.bytes(payload.data, payload.content_type);
+/// What is worth telling of what an enqueue did.
+fn effect(effect: v1::EnqueueEffect) -> Option<&'static str> {
+    match effect {
+        v1::EnqueueEffect::Unspecified | v1::EnqueueEffect::Created => None,
+        v1::EnqueueEffect::Existing => Some("nothing was enqueued: an earlier task answers for it"),
+        v1::EnqueueEffect::Replaced => Some("nothing was enqueued: a waiting task took it over"),
+        v1::EnqueueEffect::Rescheduled => {
+            Some("nothing was enqueued: a waiting task took over its start")
+        }
     }
-    if let Some(priority) = spec.priority {
-        task = task.priority(priority.into());
-    }
-    if let Some(delay) = spec.delay {
-        task = task.delay(delay);
-    }
-    if let Some(at) = spec.at {
-        let at = std::time::SystemTime::try_from(at)
-            .map_err(|error| exit::usage(format!("--at is out of range: {error}")))?;
-        task = task.not_before(at);
-    }
-    if let Some(name) = spec.policy {
-        task = task.retry_policy(name);
-    }
-    if let Some(path) = spec.policy_file {
-        task = task.inline_retry_policy(files::read_policy(&path)?);
-    }
-    if let Some(attempts) = spec.max_attempts {
-        task = task.max_attempts(attempts);
-    }
-    for (key, value) in spec.labels {
-        task = task.label(key, value);
-    }
-    Ok(task)
 }
 
-fn read_payload(args: PayloadArgs) -> anyhow::Result<Option<v1::Payload>> {
-    const JSON: &str = "application/json";
-    let (data, default) = match (args.payload, args.payload_file) {
-        (Some(text), _) => {
-            if args.content_type.is_none()
-                && let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(&text)
-            {
-                return Err(exit::usage(format!(
-                    "--payload is no JSON ({error}); quote texts as '\"text\"', or say what it is \
-                     with --content-type, or give any bytes with --payload-file (- for stdin)"
-                )));
-            }
-            (text.into_bytes(), JSON)
-        }
-        (None, Some(path)) => {
-            let is_json = path.extension().is_some_and(|end| end == "json");
-            let default = if is_json {
-                JSON
-            } else {
-                "application/octet-stream"
-            };
-            (files::read(&path, files::PAYLOAD_BYTES_MAX)?, default)
-        }
-        (None, None) if args.content_type.is_some() => {
-            return Err(exit::usage(
-                "--content-type needs --payload or --payload-file",
-            ));
-        }
-        (None, None) => return Ok(None),
+fn build(args: EnqueueArgs) -> anyhow::Result<NewTask> {
+    use v1::task_spec::{Retry, Start};
+
+    let spec = args.spec;
+    let start = match (spec.delay, spec.at) {
+        (Some(delay), _) => Some(Start::Delay(values::proto_duration(delay))),
+        (None, at) => at.map(Start::NotBefore),
     };
-    let content_type = args.content_type.unwrap_or_else(|| default.to_owned());
-    Ok(Some(v1::Payload {
-        data: data.into(),
-        content_type,
-    }))
+    let retry = match (spec.policy, spec.policy_file) {
+        (Some(name), _) => Some(Retry::RetryPolicy(name)),
+        (None, Some(path)) => Some(Retry::InlineRetryPolicy(files::read_policy(&path)?)),
+        (None, None) => None,
+    };
+    let priority = spec.priority.map(v1::Priority::from).unwrap_or_default();
+    let task = v1::TaskSpec {
+        queue: args.queue.unwrap_or_default(),
+        kind: args.kind.unwrap_or_default(),
+        payload: read_payload(args.payload)?,
+        priority: priority.into(),
+        start,
+        timeouts: spec.limits.timeouts(),
+        retry,
+        max_attempts: spec.max_attempts,
+        labels: spec.labels.into_iter().collect(),
+        schema_version: spec.schema_version.unwrap_or_default(),
+        terms: args.terms.terms(),
+        then: spec.then,
+        ..Default::default()
+    };
+    Ok(args.keys.apply(task).into())
 }
 
 #[cfg(test)]
@@ -232,6 +278,7 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
+    use crate::exit;
 
     #[derive(Debug, clap::Parser)]
     struct Only {
@@ -287,6 +334,95 @@ mod tests {
     }
 
     #[test]
+    fn every_flag_of_its_life_and_keys_reaches_the_task() {
+        let spec = spec(&[
+            "--key",
+            "user:1",
+            "--key-window",
+            "2h",
+            "--unique",
+            "doc:7",
+            "--unique-scope",
+            "waiting,dead",
+            "--on-conflict",
+            "replace",
+            "--postpone-max",
+            "10m",
+            "--ttl",
+            "1m",
+            "--at-most-once",
+            "--schema-version",
+            "3",
+            "--on-exhausted",
+            "tell@ops",
+            "--then",
+            "send@mail",
+            "--then",
+            "done",
+            "--hard",
+            "1m",
+            "--extend-max",
+            "10m",
+        ])
+        .unwrap();
+        let span = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+        assert_eq!(spec.idempotency_key, "user:1");
+        assert_eq!(spec.idempotency_window, span(7_200));
+        let unique = v1::UniqueKey {
+            key: "doc:7".to_owned(),
+            scope: vec![1, 3],
+            on_conflict: v1::ConflictAction::ReplaceWaiting.into(),
+            postpone_max: span(600),
+        };
+        assert_eq!(spec.unique, Some(unique));
+        let terms = spec.terms.unwrap();
+        assert_eq!(
+            (terms.ttl, terms.delivery()),
+            (span(60), v1::DeliveryMode::AtMostOnce)
+        );
+        let told = terms.follow_ups.unwrap().on_exhausted.unwrap();
+        assert_eq!((&*told.kind, &*told.queue), ("tell", "ops"));
+        assert_eq!(spec.schema_version, 3);
+        let then: Vec<&str> = spec.then.iter().map(|next| &*next.kind).collect();
+        assert_eq!(then, ["send", "done"]);
+        assert_eq!(spec.timeouts.unwrap().extend_max, span(600));
+    }
+
+    #[test]
+    fn what_makes_no_sense_alone_is_a_usage_error_that_names_the_flag() {
+        for (flags, named) in [
+            (&["--key-window", "1h"][..], "--key"),
+            (&["--on-conflict", "reject"], "--unique"),
+            (
+                &["--unique-scope", "asleep", "--unique", "k"],
+                "--unique-scope",
+            ),
+        ] {
+            let error = spec(flags).unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+        }
+        let error = spec(&["--ttl", "0"]).unwrap_err();
+        assert_eq!(exit::code(&error), 67);
+        let told = exit::sentence(&error);
+        assert!(
+            told.starts_with("--ttl is 0ns; 1 ms to 3,650 days"),
+            "{told}"
+        );
+        let error = spec(&["--hard", "2s", "--extend-max", "1s"]).unwrap_err();
+        assert!(exit::sentence(&error).starts_with("--extend-max is"));
+    }
+
+    #[test]
+    fn a_task_that_was_there_is_told() {
+        assert_eq!(effect(v1::EnqueueEffect::Created), None);
+        assert!(
+            effect(v1::EnqueueEffect::Existing)
+                .unwrap()
+                .contains("earlier")
+        );
+    }
+
+    #[test]
     fn a_payload_that_is_no_json_needs_to_say_what_it_is() {
         let error = spec(&["--payload", "hello"]).unwrap_err();
         assert_eq!(exit::code(&error), exit::USAGE);
@@ -303,13 +439,18 @@ mod tests {
             &["-q", "mail"],
             &["--hard", "1s"],
             &["--wait"],
+            &["--key", "k"],
+            &["--ttl", "1s"],
+            &["--then", "a"],
+            &["--at-most-once"],
+            &["--request-id", "r"],
         ] {
             assert!(
                 parse(&[&["--from-file", "-"], words].concat()).is_err(),
                 "{words:?}"
             );
         }
-        assert!(parse(&["send"]).is_err(), "a task needs a queue");
+        assert!(parse(&["send"]).is_ok(), "the kind may have a queue");
         assert!(parse(&["-q", "mail"]).is_err(), "a task needs a kind");
         assert!(
             parse(&[

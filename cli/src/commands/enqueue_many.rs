@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
-use redrive_client::{EnqueueStream, Error, NewTask, Ticket};
+use redrive_client::{Accepted, EnqueueStream, Error, NewTask, Ticket};
 use redrive_proto::v1;
 use tokio::sync::mpsc;
 
@@ -44,6 +44,8 @@ const TICK: Duration = Duration::from_millis(200);
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Totals {
     accepted: u64,
+    /// Of those: answered by a task that was there before.
+    existing: u64,
     /// No task, or refused by the coordinator.
     refused: u64,
     /// On their way when the connection broke: accepted or not.
@@ -52,7 +54,7 @@ struct Totals {
 
 /// What became of one line.
 enum Fate {
-    Accepted(String),
+    Accepted(Accepted),
     Refused(String),
     Unknown(String),
 }
@@ -170,14 +172,15 @@ async fn settle_all(
             number
         });
         let problem = match fate {
-            Fate::Accepted(task_id) => {
+            Fate::Accepted(Accepted { task_id, effect }) => {
                 totals.accepted += 1;
+                totals.existing += u64::from(effect == v1::EnqueueEffect::Existing);
                 if context.out.format == Format::Jsonl {
                     let result = Some(v1::enqueue_ack::Result::TaskId(task_id));
                     context.out.items(&[v1::EnqueueAck {
                         sequence: number,
                         result,
-                        ..Default::default()
+                        effect: effect.into(),
                     }])?;
                 }
                 continue;
@@ -201,8 +204,8 @@ async fn settle_all(
 async fn fate(answer: Result<Ticket, String>) -> Fate {
     match answer {
         Err(problem) => Fate::Refused(problem),
-        Ok(ticket) => match ticket.await {
-            Ok(task_id) => Fate::Accepted(task_id),
+        Ok(ticket) => match ticket.accepted().await {
+            Ok(accepted) => Fate::Accepted(accepted),
             Err(error) if error.is_outcome_unknown() => Fate::Unknown(error.to_string()),
             Err(Error::Refused(failure)) => Fate::Refused(exit::refusal(&failure)),
             Err(error) => Fate::Refused(error.to_string()),
@@ -213,6 +216,7 @@ async fn fate(answer: Result<Ticket, String>) -> Fate {
 fn summarize(context: &Context, totals: Totals) -> anyhow::Result<()> {
     let Totals {
         accepted,
+        existing,
         refused,
         unknown,
     } = totals;
@@ -225,10 +229,18 @@ fn summarize(context: &Context, totals: Totals) -> anyhow::Result<()> {
     } else {
         String::new()
     };
-    output::note(&format!("accepted {accepted}, refused {refused}{open}"));
+    let earlier = if existing > 0 {
+        format!(" ({existing} of them earlier)")
+    } else {
+        String::new()
+    };
+    output::note(&format!(
+        "accepted {accepted}{earlier}, refused {refused}{open}"
+    ));
     if context.out.format == Format::Json {
-        let totals =
-            serde_json::json!({ "accepted": accepted, "refused": refused, "unknown": unknown });
+        let totals = serde_json::json!({
+            "accepted": accepted, "existing": existing, "refused": refused, "unknown": unknown,
+        });
         context.out.text(&serde_json::to_string_pretty(&totals)?)?;
     }
     Ok(())

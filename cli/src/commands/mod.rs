@@ -4,6 +4,8 @@
 //! answers an exit code. Never prints by itself.
 
 pub(crate) mod bench;
+mod bulk;
+mod cancel;
 pub(crate) mod completion;
 pub(crate) mod coordinator;
 pub(crate) mod dead;
@@ -13,10 +15,15 @@ pub(crate) mod enqueue_many;
 pub(crate) mod events;
 pub(crate) mod info;
 pub(crate) mod journal;
+pub(crate) mod kind;
+mod life;
+mod payload;
 pub(crate) mod policy;
 pub(crate) mod queue;
+mod queue_view;
 pub(crate) mod task;
 pub(crate) mod task_view;
+mod update;
 pub(crate) mod worker;
 
 use std::process::ExitCode;
@@ -40,7 +47,8 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => Box::pin(demo::run(args)).await,
         Command::Worker(args) => Box::pin(worker::run(&context, args)).await,
         Command::Task(args) => Box::pin(task::run(&context, args)).await,
-        Command::Queue(args) => queue::run(&context, args).await,
+        Command::Queue(args) => Box::pin(queue::run(&context, args)).await,
+        Command::Kind(args) => Box::pin(kind::run(&context, args)).await,
         Command::Dead(args) => Box::pin(dead::run(&context, args)).await,
         Command::Policy(args) => policy::run(&context, args).await,
         Command::Events(args) => events::run(&context, args).await,
@@ -92,6 +100,7 @@ pub(crate) struct SelectArgs {
 /// What filters can say, for the help of every verb that takes one.
 pub(crate) const FILTER_HELP: &str = "\
 Filters: comparisons joined by AND; a trailing * matches any rest.
-  state kind priority reason class error_type labels.KEY   = !=
+  state kind priority reason class error_type              = !=
+  outcome_label labels.KEY                                 = !=
   attempts crashes enqueue_time end_time                    = != < <= > >=
   for example: 'class = \"NETWORK\" AND attempts >= 3'";

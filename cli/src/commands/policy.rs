@@ -95,14 +95,14 @@ struct Which {
 /// Who answers.
 enum Source {
     /// The coordinator that was named.
-    Asked(redrive_client::Client),
+    Asked(Box<redrive_client::Client>),
     /// This binary.
     Computed(RetryPolicies),
 }
 
 pub(crate) async fn run(context: &Context, args: PolicyArgs) -> anyhow::Result<ExitCode> {
     let source = if context.global.address.is_some() {
-        Source::Asked(context.client().await?)
+        Source::Asked(Box::new(context.client().await?))
     } else {
         Source::Computed(RetryPolicies::default())
     };

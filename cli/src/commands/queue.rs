@@ -6,15 +6,15 @@ use clap::{Args, Subcommand, ValueEnum};
 use futures::{StreamExt as _, TryStreamExt as _};
 use redrive_proto::v1::{self, queue_settings::Retry};
 
-use super::task_view;
+use super::{
+    life::{LimitArgs, TermsArgs},
+    queue_view::{full, table},
+};
 use crate::{
     context::Context,
     exit, files,
-    output::{
-        self, Format, ProtoJson, Table, human,
-        table::{Column, Style, details},
-    },
-    policy_text, values,
+    output::{self, Format, ProtoJson},
+    values,
 };
 
 /// The most queues that one list shows.
@@ -34,7 +34,7 @@ enum Verb {
     /// Show one queue: counts, settings, totals
     Get(NameArgs),
     /// Change the settings of a queue, creating it where it is new
-    Set(SetArgs),
+    Set(Box<SetArgs>),
     /// Stop handing out its tasks; running tasks, timers and enqueues go on
     Pause(PauseArgs),
     /// Hand out its tasks again
@@ -64,13 +64,15 @@ struct PauseArgs {
 }
 
 const SET_HELP: &str = "\
-What is not named stays as it was, but --soft and --hard are replaced together:
-the one left out is removed. Holds for tasks that are already there too, from
-their next failure or run.
+What is not named stays as it was, but --soft, --hard and --extend-max are
+replaced together, and so are the follow-ups (--on-..): those left out are
+removed. Holds for tasks that are already there too, from their next failure or
+run; --ttl and --deadline for those that are enqueued or redriven from now on.
 
 Examples:
   redrive queue set mail --policy sidekiq
   redrive queue set mail --soft 25s --hard 30s --dead-letter-queue mail-dead
+  redrive queue set mail --ttl 1h --on-exhausted tell@ops --finished-max 5000
   redrive queue set mail --clear policy --clear timeouts
   redrive policy show recommended -o json > p.json   # then edit p.json
   redrive queue set mail --policy-file p.json";
@@ -90,7 +92,6 @@ struct SetArgs {
 
 /// What to change; at least one.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = true)]
 struct Changes {
     /// The named retry policy of tasks that bring none
     #[arg(long, value_name = "NAME", conflicts_with = "policy_file")]
@@ -98,12 +99,16 @@ struct Changes {
     /// The same as a policy of its own: proto3 JSON of a RetryPolicy
     #[arg(long, value_name = "FILE")]
     policy_file: Option<PathBuf>,
-    /// After this long of a run its handler is asked to stop, for tasks that bring no limits
+    #[command(flatten)]
+    limits: LimitArgs,
+    #[command(flatten)]
+    terms: TermsArgs,
+    /// A ready task counts one level more urgent each this long; 0 is never
     #[arg(long, value_parser = values::duration, value_name = "TIME")]
-    soft: Option<Duration>,
-    /// After this long of a run it is ended as a TIMEOUT failure, for tasks that bring no limits
-    #[arg(long, value_parser = values::duration, value_name = "TIME")]
-    hard: Option<Duration>,
+    aging: Option<Duration>,
+    /// How many ended tasks are kept, the latest [server's default: 1000]
+    #[arg(long, value_name = "N")]
+    finished_max: Option<u32>,
     /// Where tasks go on when their budget is spent
     #[arg(long, value_name = "QUEUE")]
     dead_letter_queue: Option<String>,
@@ -121,6 +126,20 @@ enum Field {
     Timeouts,
     /// Spent tasks stay as dead letters
     DeadLetterQueue,
+    /// Tasks do not expire
+    Ttl,
+    /// Tasks have no deadline
+    Deadline,
+    /// Results are kept as long as the server says
+    ResultTtl,
+    /// At least once
+    Delivery,
+    /// No follow-ups of the queue's own
+    FollowUps,
+    /// One level each 10m
+    Aging,
+    /// 1000 ended tasks are kept
+    FinishedMax,
 }
 
 pub(crate) async fn run(context: &Context, args: QueueArgs) -> anyhow::Result<ExitCode> {
@@ -132,9 +151,10 @@ pub(crate) async fn run(context: &Context, args: QueueArgs) -> anyhow::Result<Ex
             show(context, &answer, answer.queue.as_ref())?;
         }
         Verb::Set(args) => {
-            let (settings, fields) = settings(args.changes)?;
+            let SetArgs { name, changes } = *args;
+            let (settings, fields) = settings(changes)?;
             let client = context.client().await?;
-            let queue = Some(client.update_queue(&args.name, settings, &fields).await?);
+            let queue = Some(client.update_queue(&name, settings, &fields).await?);
             let answer = v1::UpdateQueueResponse { queue };
             show(context, &answer, answer.queue.as_ref())?;
         }
@@ -180,145 +200,86 @@ async fn list(context: &Context) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+impl Field {
+    /// Its path in the settings.
+    fn path(self) -> &'static str {
+        match self {
+            Self::Policy => "retry_policy",
+            Self::Timeouts => "timeouts",
+            Self::DeadLetterQueue => "dead_letter_queue",
+            Self::Ttl => "terms.ttl",
+            Self::Deadline => "terms.deadline",
+            Self::ResultTtl => "terms.result_ttl",
+            Self::Delivery => "terms.delivery",
+            Self::FollowUps => "terms.follow_ups",
+            Self::Aging => "aging",
+            Self::FinishedMax => "finished_max",
+        }
+    }
+}
+
 /// What to set, and which fields of it count.
 fn settings(args: Changes) -> anyhow::Result<(v1::QueueSettings, Vec<&'static str>)> {
-    let mut settings = v1::QueueSettings::default();
-    let mut fields = Vec::new();
-    if let Some(name) = args.policy {
-        settings.retry = Some(Retry::RetryPolicy(name));
-        fields.push("retry_policy");
-    }
-    if let Some(path) = args.policy_file {
-        settings.retry = Some(Retry::InlineRetryPolicy(files::read_policy(&path)?));
-        fields.push("inline_retry_policy");
-    }
-    if args.soft.is_some() || args.hard.is_some() {
-        settings.timeouts = Some(v1::Timeouts {
-            soft: args.soft.map(values::proto_duration),
-            hard: args.hard.map(values::proto_duration),
-            ..Default::default()
-        });
-        fields.push("timeouts");
-    }
-    if let Some(queue) = args.dead_letter_queue {
-        settings.dead_letter_queue = queue;
-        fields.push("dead_letter_queue");
-    }
+    let retry = match (args.policy, args.policy_file) {
+        (Some(name), _) => Some(Retry::RetryPolicy(name)),
+        (None, Some(path)) => Some(Retry::InlineRetryPolicy(files::read_policy(&path)?)),
+        (None, None) => None,
+    };
+    let settings = v1::QueueSettings {
+        retry,
+        timeouts: args.limits.timeouts(),
+        dead_letter_queue: args.dead_letter_queue.unwrap_or_default(),
+        terms: args.terms.terms(),
+        aging: args.aging.map(values::proto_duration),
+        finished_max: args.finished_max,
+    };
+    let mut fields = set_fields(&settings);
     for field in args.clear {
-        let (name, set) = match field {
-            Field::Policy => ("retry_policy", settings.retry.is_some()),
-            Field::Timeouts => ("timeouts", settings.timeouts.is_some()),
-            Field::DeadLetterQueue => ("dead_letter_queue", !settings.dead_letter_queue.is_empty()),
-        };
-        if set {
+        let path = field.path();
+        let other = (field == Field::Policy).then_some("inline_retry_policy");
+        if fields.contains(&path) || other.is_some_and(|other| fields.contains(&other)) {
             return Err(exit::usage(format!(
-                "{name} cannot be both set and cleared"
+                "{path} cannot be both set and cleared; leave one of both out"
             )));
         }
-        fields.push(name);
+        fields.push(path);
+    }
+    if fields.is_empty() {
+        return Err(exit::usage(
+            "say what to set or --clear; `redrive queue set --help` lists the settings",
+        ));
     }
     Ok((settings, fields))
 }
 
-fn table(style: &Style, queues: &[v1::Queue]) -> String {
-    let columns = [
-        Column::Text("QUEUE"),
-        Column::Number("READY"),
-        Column::Number("LEASED"),
-        Column::Number("SCHEDULED"),
-        Column::Number("RETRYING"),
-        Column::Number("DEAD"),
-        Column::Text("STATE"),
+/// The paths of what is set.
+fn set_fields(settings: &v1::QueueSettings) -> Vec<&'static str> {
+    let terms = settings.terms.clone().unwrap_or_default();
+    let retry = match &settings.retry {
+        None => None,
+        Some(Retry::RetryPolicy(_)) => Some("retry_policy"),
+        Some(Retry::InlineRetryPolicy(_)) => Some("inline_retry_policy"),
+    };
+    let delivers = terms.delivery() != v1::DeliveryMode::Unspecified;
+    let others = [
+        (settings.timeouts.is_some(), Field::Timeouts),
+        (
+            !settings.dead_letter_queue.is_empty(),
+            Field::DeadLetterQueue,
+        ),
+        (terms.ttl.is_some(), Field::Ttl),
+        (terms.deadline.is_some(), Field::Deadline),
+        (terms.result_ttl.is_some(), Field::ResultTtl),
+        (delivers, Field::Delivery),
+        (terms.follow_ups.is_some(), Field::FollowUps),
+        (settings.aging.is_some(), Field::Aging),
+        (settings.finished_max.is_some(), Field::FinishedMax),
     ];
-    let mut table = Table::new(style, &columns);
-    for queue in queues {
-        let counts = queue.counts.unwrap_or_default();
-        table.row([
-            queue.queue.clone(),
-            counts.ready.to_string(),
-            counts.leased.to_string(),
-            counts.scheduled.to_string(),
-            counts.retrying.to_string(),
-            counts.dead.to_string(),
-            paused(style, queue),
-        ]);
-    }
-    table.render()
-}
-
-fn paused(style: &Style, queue: &v1::Queue) -> String {
-    if !queue.paused {
-        return "active".to_owned();
-    }
-    let since = human::age(style.now, queue.pause_time.as_ref());
-    if queue.pause_reason.is_empty() {
-        format!("paused {since}")
-    } else {
-        format!("paused {since}: {}", queue.pause_reason)
-    }
-}
-
-fn full(style: &Style, queue: &v1::Queue) -> String {
-    let settings = queue.settings.clone().unwrap_or_default();
-    let counts = queue.counts.unwrap_or_default();
-    let policy = match &settings.retry {
-        None => "the server's default".to_owned(),
-        Some(Retry::RetryPolicy(name)) => name.clone(),
-        Some(Retry::InlineRetryPolicy(policy)) => inline(policy),
-    };
-    let timeouts = match task_view::timeouts(settings.timeouts.as_ref()) {
-        none if none.is_empty() => "none".to_owned(),
-        some => some,
-    };
-    let dead = match settings.dead_letter_queue.as_str() {
-        "" => "kept here as dead letters".to_owned(),
-        name => format!("go on in {name}"),
-    };
-    let standing = format!(
-        "{} ready, {} leased, {} scheduled, {} retrying, {} dead",
-        counts.ready, counts.leased, counts.scheduled, counts.retrying, counts.dead
-    );
-    let since = format!(
-        "{} enqueued, {} succeeded, {} failures, {} crashes, {} dead-lettered, {} redriven",
-        counts.enqueued_total,
-        counts.succeeded_total,
-        counts.failures_total,
-        counts.crashes_total,
-        counts.dead_lettered_total,
-        counts.redriven_total
-    );
-    details(
-        style,
-        &[
-            ("Queue", queue.queue.clone()),
-            ("Namespace", queue.namespace.clone()),
-            ("State", paused(style, queue)),
-            ("Tasks", standing),
-            ("Since creation", since),
-            ("Policy", policy),
-            ("Timeouts", timeouts),
-            ("Spent tasks", dead),
-            ("Revision", queue.revision.to_string()),
-        ],
-    )
-}
-
-fn inline(policy: &v1::RetryPolicy) -> String {
-    let name = if policy.name.is_empty() {
-        "inline"
-    } else {
-        policy.name.as_str()
-    };
-    let backoff = policy
-        .backoff
-        .as_ref()
-        .map(policy_text::backoff)
-        .unwrap_or_default();
-    if backoff.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{name}: {backoff}")
-    }
+    let others = others.into_iter().filter(|(is_set, _)| *is_set);
+    retry
+        .into_iter()
+        .chain(others.map(|(_, field)| field.path()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -353,6 +314,47 @@ mod tests {
     }
 
     #[test]
+    fn every_term_is_named_by_its_path() {
+        let (settings, fields) = set(&[
+            "--ttl",
+            "1h",
+            "--deadline",
+            "2h",
+            "--result-ttl",
+            "1d",
+            "--at-least-once",
+            "--on-cancelled",
+            "tell",
+            "--aging",
+            "0",
+            "--finished-max",
+            "5",
+            "--extend-max",
+            "1h",
+        ])
+        .unwrap();
+        let wanted = [
+            "timeouts",
+            "terms.ttl",
+            "terms.deadline",
+            "terms.result_ttl",
+            "terms.delivery",
+            "terms.follow_ups",
+            "aging",
+            "finished_max",
+        ];
+        assert_eq!(fields, wanted);
+        assert_eq!(settings.aging, Some(prost_types::Duration::default()));
+        assert_eq!(settings.finished_max, Some(5));
+        let terms = settings.terms.unwrap();
+        assert_eq!(terms.delivery(), v1::DeliveryMode::AtLeastOnce);
+        let (settings, fields) = set(&["--clear", "follow-ups", "--clear", "aging"]).unwrap();
+        assert_eq!(fields, ["terms.follow_ups", "aging"]);
+        assert_eq!(settings, v1::QueueSettings::default());
+        assert!(set(&["--ttl", "1h", "--clear", "ttl"]).is_err());
+    }
+
+    #[test]
     fn what_is_cleared_is_named_and_left_unset() {
         let (settings, fields) = set(&["--clear", "policy", "--clear", "timeouts"]).unwrap();
         assert_eq!(fields, ["retry_policy", "timeouts"]);
@@ -365,20 +367,5 @@ mod tests {
         assert_eq!(exit::code(&error), exit::USAGE);
         assert!(set(&[]).is_err());
         assert!(set(&["--policy", "a", "--policy-file", "b"]).is_err());
-    }
-
-    #[test]
-    fn a_paused_queue_says_since_when_and_why() {
-        let queue = v1::Queue {
-            queue: "mail".to_owned(),
-            paused: true,
-            pause_reason: "provider down".to_owned(),
-            ..Default::default()
-        };
-        let text = table(&Style::plain(), &[queue]);
-        assert!(
-            text.contains("paused") && text.contains("provider down"),
-            "{text}"
-        );
     }
 }

@@ -3,10 +3,17 @@
 use std::{process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
-use redrive_client::{Client, Waited};
+use redrive_client::{Client, TaskRef, Waited};
 use redrive_proto::v1;
 
-use super::{FILTER_HELP, PageArgs, SelectArgs, enqueue, enqueue::EnqueueArgs, task_view};
+use super::{
+    FILTER_HELP, PageArgs, SelectArgs,
+    cancel::{self, CancelArgs},
+    enqueue::{self, EnqueueArgs},
+    life::WhichTask,
+    task_view,
+    update::{self, UpdateArgs},
+};
 use crate::{
     context::Context,
     exit, listing,
@@ -28,23 +35,33 @@ pub(crate) struct TaskArgs {
 enum Verb {
     /// Enqueue one task, or a file of them; prints the id
     Enqueue(Box<EnqueueArgs>),
-    /// Show one task: where it stands, its payload, its history
+    /// Show one task: where it stands, what holds for it, its history
     Get(GetArgs),
     /// List tasks, in the order of their enqueueing
     List(ListArgs),
     /// Wait until a task has ended; the exit code says how
     Wait(WaitArgs),
-    /// Cancel a task; a running one is asked to stop
-    Cancel(CancelArgs),
-    /// Change the time limits of a task, a running one at once
-    Update(UpdateArgs),
+    /// Cancel tasks; a running one is asked to stop
+    Cancel(Box<CancelArgs>),
+    /// Change a task: time limits, payload, priority, start, attempts
+    Update(Box<UpdateArgs>),
 }
 
+const GET_HELP: &str = "\
+FROM says which level a value comes from: the task itself, its kind, its queue,
+or the server's default. A task that was enqueued with --key is found by it as
+long as the key is remembered.
+
+Examples:
+  redrive task get $ID
+  redrive task get --queue mail --key user:4711
+  redrive task get $ID -o json | jq .task.result";
+
 #[derive(Debug, Args)]
+#[command(after_help = GET_HELP)]
 struct GetArgs {
-    /// The task's id
-    #[arg(value_name = "TASK_ID")]
-    id: String,
+    #[command(flatten)]
+    which: WhichTask,
 }
 
 #[derive(Debug, Args)]
@@ -62,105 +79,36 @@ discarded, 12 the time ran out first (the task goes on).
 
 Examples:
   redrive task wait $ID
+  redrive task wait --queue mail --key user:4711
   redrive task wait $ID --timeout 5m || echo \"it ended with code $?\"";
 
 #[derive(Debug, Args)]
 #[command(after_help = WAIT_HELP)]
 struct WaitArgs {
-    /// The task's id
-    #[arg(value_name = "TASK_ID")]
-    id: String,
+    #[command(flatten)]
+    which: WhichTask,
     /// How long to wait [default: for ever]
     #[arg(long, value_parser = values::duration, value_name = "TIME")]
     timeout: Option<Duration>,
-}
-
-#[derive(Debug, Args)]
-struct CancelArgs {
-    /// The task's id
-    #[arg(value_name = "TASK_ID")]
-    id: String,
-    /// Why, for the history and the worker's log
-    #[arg(
-        long,
-        default_value = "",
-        value_name = "TEXT",
-        hide_default_value = true
-    )]
-    reason: String,
-}
-
-const UPDATE_HELP: &str = "\
-Both limits are replaced together: the one left out is removed. They count from
-the start of the run, on a running one too.
-
-Examples:
-  redrive task update $ID --hard 10m
-  redrive task update $ID --soft 9m --hard 10m";
-
-#[derive(Debug, Args)]
-#[command(after_help = UPDATE_HELP)]
-struct UpdateArgs {
-    /// The task's id
-    #[arg(value_name = "TASK_ID")]
-    id: String,
-    #[command(flatten)]
-    limits: Limits,
-}
-
-/// The new limits; at least one.
-#[derive(Debug, Args)]
-#[group(required = true, multiple = true)]
-struct Limits {
-    /// After this long the handler is asked to stop
-    #[arg(long, value_parser = values::duration, value_name = "TIME")]
-    soft: Option<Duration>,
-    /// After this long the run is ended as a TIMEOUT failure
-    #[arg(long, value_parser = values::duration, value_name = "TIME")]
-    hard: Option<Duration>,
 }
 
 pub(crate) async fn run(context: &Context, args: TaskArgs) -> anyhow::Result<ExitCode> {
     match args.verb {
         Verb::Enqueue(args) => Box::pin(enqueue::run(context, *args)).await,
         Verb::Get(args) => {
-            let task = Some(context.client().await?.get(&args.id).await?);
+            let task = Some(context.client().await?.get(args.which.task()).await?);
             let answer = v1::GetTaskResponse { task };
             show(context, &answer, answer.task.as_ref())
         }
         Verb::List(args) => list(context, args).await,
         Verb::Wait(args) => {
             let client = context.client().await?;
-            wait(context, &client, &args.id, args.timeout).await
+            wait(context, &client, args.which.task(), args.timeout).await
         }
-        Verb::Cancel(args) => {
-            let task = Some(
-                context
-                    .client()
-                    .await?
-                    .cancel(&args.id, &args.reason)
-                    .await?,
-            );
-            let answer = v1::CancelTaskResponse {
-                task,
-                ..Default::default()
-            };
-            if answer
-                .task
-                .as_ref()
-                .is_some_and(|task| task.state() != v1::TaskState::Cancelled)
-            {
-                output::note("a worker holds the task; it was asked to stop");
-            }
-            show(context, &answer, answer.task.as_ref())
-        }
+        Verb::Cancel(args) => Box::pin(cancel::run(context, *args)).await,
         Verb::Update(args) => {
-            let client = context.client().await?;
-            let task = Some(
-                client
-                    .update_timeouts(&args.id, args.limits.soft, args.limits.hard)
-                    .await?,
-            );
+            let (task, update) = update::build(*args)?;
+            let task = Some(context.client().await?.update(task, update).await?);
             let answer = v1::UpdateTaskResponse { task };
             show(context, &answer, answer.task.as_ref())
         }
@@ -208,10 +156,10 @@ async fn list(context: &Context, args: ListArgs) -> anyhow::Result<ExitCode> {
 pub(crate) async fn wait(
     context: &Context,
     client: &Client,
-    id: &str,
+    task: impl Into<TaskRef>,
     timeout: Option<Duration>,
 ) -> anyhow::Result<ExitCode> {
-    let (ended, task) = match client.wait(id, timeout.unwrap_or(FOREVER)).await? {
+    let (ended, task) = match client.wait(task, timeout.unwrap_or(FOREVER)).await? {
         Waited::Ended(task) => (true, task),
         Waited::TimedOut(task) => (false, task),
     };

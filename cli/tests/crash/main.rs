@@ -88,7 +88,7 @@ async fn survive(seed: u64, flags: &[&str]) {
             .collect::<Vec<_>>(),
         setup.last_words()
     );
-    load::assert_lively(&summary(&entries));
+    load::assert_lively(&context, &summary(&entries));
     assert_cleaned(setup.data_dir());
 }
 

@@ -107,6 +107,13 @@ fn a_bulk_act_is_logged_with_what_was_asked_for_and_what_came_of_it() {
         let mut line: Value = serde_json::from_str(line).unwrap();
         let fields = line.as_object_mut().unwrap();
         assert_eq!(fields.remove("level"), Some("INFO".into()));
+        // Who begins an act is told; the machine's name is anybody's.
+        let begins = fields["message"] == "a bulk act begins";
+        let actor = fields.remove("actor").unwrap_or_default();
+        assert_eq!(
+            actor.as_str().is_some_and(|it| it.starts_with("ada@")),
+            begins
+        );
         fields.retain(|key, _| !["timestamp", "target", "message"].contains(&key.as_str()));
         acts.push(line);
     }
@@ -118,7 +125,7 @@ fn a_bulk_act_is_logged_with_what_was_asked_for_and_what_came_of_it() {
         }),
         json!({
             "act": "redrive", "namespace": "default", "queue": "mail", "dry_run": false,
-            "matched": 2, "changed": 1, "outcome": "DONE",
+            "matched": 2, "changed": 1, "pending": 0, "outcome": "DONE",
         }),
         json!({
             "act": "discard", "namespace": "default", "queue": "", "dry_run": true,
@@ -126,7 +133,7 @@ fn a_bulk_act_is_logged_with_what_was_asked_for_and_what_came_of_it() {
         }),
         json!({
             "act": "discard", "namespace": "default", "queue": "", "dry_run": true,
-            "matched": 1, "changed": 0, "outcome": "DONE",
+            "matched": 1, "changed": 0, "pending": 0, "outcome": "DONE",
         }),
     ];
     assert_eq!(acts, wanted, "{log}");

@@ -6,6 +6,7 @@
 mod bench;
 mod dead;
 mod journal;
+mod lifecycle;
 mod stage;
 
 use std::{

@@ -76,7 +76,10 @@ impl Stage {
 
     pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = redrive();
-        command.args(words).env("REDRIVE_ADDRESS", &self.address);
+        command
+            .args(words)
+            .env("REDRIVE_ADDRESS", &self.address)
+            .env("USER", "ada");
         command
     }
 

@@ -98,6 +98,11 @@ impl Agenda {
         self.deaths.first().map(|((at, _), ())| *at)
     }
 
+    /// When tasks die unless something happens before.
+    pub(super) const fn deaths(&self) -> &DenseMap<(Timestamp, TaskId), ()> {
+        &self.deaths
+    }
+
     /// The first task whose time is over.
     pub(super) fn due_death(&self, now: Timestamp) -> Option<TaskId> {
         let ((at, id), ()) = self.deaths.first()?;
@@ -322,6 +327,11 @@ impl QueueIndex {
     pub(super) fn holder(&self, key: &Arc<str>) -> Option<TaskId> {
         let first = self.holders.range((key.clone(), TaskId::MIN)..).next()?;
         (first.0 == *key).then_some(first.1)
+    }
+
+    /// Who holds which unique key.
+    pub(super) const fn holders(&self) -> &BTreeSet<(Arc<str>, TaskId)> {
+        &self.holders
     }
 
     /// Ready tasks of each lane.

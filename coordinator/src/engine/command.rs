@@ -217,7 +217,12 @@ pub enum Call {
         reason: Arc<str>,
     },
     /// Delete one dead letter. Answer::Task.
-    DiscardTask(TaskRef),
+    DiscardTask {
+        /// Which.
+        task: TaskRef,
+        /// Why; may be empty.
+        reason: Arc<str>,
+    },
     /// Say what holds for a kind, in place of what was said before. Answer::Kind.
     SetKind {
         /// Which.
@@ -375,6 +380,8 @@ pub struct Bulk {
     pub after: Option<Cursor>,
     /// At most so many.
     pub count_max: usize,
+    /// Why; may be empty.
+    pub reason: Arc<str>,
 }
 
 /// What a bulk act does.

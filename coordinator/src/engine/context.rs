@@ -1,7 +1,8 @@
 //! The payload of a follow-up task: what it has to know of the end that it follows, as JSON.
 //!
 //! Owns its form, which `FailureContext` in the protos documents; a field is added, never changed.
-//! Part of the engine because it is recorded with the end that it speaks of.
+//! Part of the engine because it is recorded with the end that it speaks of. Invariant: it fits a
+//! payload whatever the task ([`BYTES_MAX`]).
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,40 @@ use super::retry::DeadReason;
 
 /// What every follow-up's payload is.
 const CONTENT_TYPE: &str = "application/json";
+
+/// Arrays and objects within each other of JSON that is told as it stands: readers give up beyond
+/// 100 or so, and the whole would be lost to them with a part.
+const JSON_DEPTH_MAX: usize = 64;
+
+/// The most bytes that it can take: all parts at their worst.
+pub(super) const BYTES_MAX: usize = {
+    // A byte of a text is six at worst (\u0001), three of a payload are four.
+    const fn text(bytes: usize) -> usize {
+        6 * bytes
+    }
+    const fn content(bytes: usize) -> usize {
+        FIELDS_BYTES + text(limits::CONTENT_TYPE_BYTES_MAX) + bytes.div_ceil(3) * 4
+    }
+    // The names and numbers of one object.
+    const FIELDS_BYTES: usize = 512;
+    let payloads = 2 * content(limits::CONTEXT_PAYLOAD_BYTES_MAX);
+    let argument = content(limits::TEMPLATE_PAYLOAD_BYTES_MAX);
+    let types = (1 + limits::ANCESTORS_MAX) * text(limits::ERROR_TYPE_BYTES_MAX);
+    let texts = text(limits::FAILURE_MESSAGE_BYTES_MAX + limits::STACK_KEPT_BYTES_MAX);
+    let failure = FIELDS_BYTES + types + texts;
+    let run_texts = limits::HISTORY_MESSAGE_BYTES_MAX + limits::ERROR_TYPE_BYTES_MAX;
+    let run = FIELDS_BYTES + text(run_texts) + limits::NAME_BYTES_MAX;
+    let label = 8 + limits::NAME_BYTES_MAX + text(limits::LABEL_VALUE_BYTES_MAX);
+    let names = 3 * limits::NAME_BYTES_MAX + text(limits::REASON_BYTES_MAX);
+    payloads
+        + argument
+        + failure
+        + 2 * limits::HISTORY_RUNS_MAX * run
+        + limits::LABELS_MAX * label
+        + FIELDS_BYTES
+        + names
+};
+const _: () = assert!(BYTES_MAX <= limits::PAYLOAD_BYTES_MAX);
 
 #[derive(Serialize)]
 struct Context<'a> {
@@ -142,7 +177,7 @@ impl<'a> Content<'a> {
         let bytes = payload.data.len();
         let fits = bytes <= limits::CONTEXT_PAYLOAD_BYTES_MAX;
         let claims = content_type.is_empty() || content_type.contains("json");
-        let json = (fits && claims && bytes > 0)
+        let json = (fits && claims && bytes > 0 && is_shallow(&payload.data))
             .then(|| serde_json::from_slice(&payload.data).ok())
             .flatten();
         let base64 = (fits && json.is_none()).then(|| STANDARD.encode(&payload.data));
@@ -153,6 +188,25 @@ impl<'a> Content<'a> {
             base64,
         }
     }
+}
+
+/// Whether JSON is nested no deeper than readers follow; nothing is said of what is no JSON.
+fn is_shallow(data: &[u8]) -> bool {
+    let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+    for byte in data {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_text,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => depth += 1,
+            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > JSON_DEPTH_MAX {
+            return false;
+        }
+    }
+    true
 }
 
 impl<'a> Fact<'a> {

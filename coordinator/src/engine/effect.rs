@@ -324,6 +324,8 @@ pub struct Notice {
     pub waited_ms: Option<u64>,
     /// The delay drawn, where a retry follows.
     pub delay_ms: Option<u64>,
+    /// What the handler called the outcome.
+    pub outcome_label: Option<Arc<str>>,
 }
 
 /// What happened to a task.

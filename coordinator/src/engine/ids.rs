@@ -128,6 +128,19 @@ impl fmt::Debug for TaskId {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShardId(pub u16);
 
+impl ShardId {
+    /// The shard that a name belongs to, of so many: FNV-1a. Part of the journal's format: it never
+    /// changes.
+    #[must_use]
+    pub fn of_name(name: impl Iterator<Item = u8>, shard_count: u16) -> Self {
+        let hash = name.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        let shard = hash % u64::from(shard_count.max(1));
+        Self(u16::try_from(shard).expect("less than a u16 of shards"))
+    }
+}
+
 /// A session: one worker process, over all its reconnects. 128 random bits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub u128);
@@ -311,14 +324,7 @@ impl QueueName {
     /// the journal's format: it never changes.
     #[must_use]
     pub fn shard(&self, shard_count: u16) -> ShardId {
-        let hash = self
-            .0
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-                (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-            });
-        let shard = hash % u64::from(shard_count.max(1));
-        ShardId(u16::try_from(shard).expect("less than a u16 of shards"))
+        ShardId::of_name(self.0.bytes(), shard_count)
     }
 }
 

@@ -34,6 +34,10 @@ pub fn check(engine: &Engine) {
             ledger.recount_bytes(),
             "I9: bytes are accounted"
         );
+        assert!(
+            ledger.memories_are_indexed(),
+            "I4: memories and their expiries"
+        );
         agrees(shard.agenda(), ledger);
         for task in ledger.tasks_after(TaskId::MIN) {
             check_task(engine, task, &mut held);
@@ -75,6 +79,15 @@ fn check_task(engine: &Engine, task: &Task, held: &mut BTreeMap<TaskId, u64>) {
 /// been promoted.
 fn agrees(live: &Agenda, ledger: &Ledger) {
     let rebuilt = Agenda::rebuild(ledger);
+    assert_eq!(live.deaths(), rebuilt.deaths(), "I4: what dies when");
+    for (queue, index) in live.queues() {
+        let theirs = rebuilt.queue(queue).map(|index| index.holders());
+        let theirs = theirs.into_iter().flatten();
+        assert!(
+            index.holders().iter().eq(theirs),
+            "I4: who holds the keys of {queue}"
+        );
+    }
     for (queue, index) in rebuilt.queues() {
         let (mine, theirs) = (live.queue(queue).map(|i| i.counts()), index.counts());
         let mine = mine.unwrap_or_default();

@@ -103,7 +103,7 @@ pub const UNSTARTED_IN_ROW_MAX: u32 = 20;
 /// Milliseconds of the longest wait after an unstarted loss.
 pub const UNSTARTED_BACKOFF_MS_MAX: u64 = 60_000;
 /// Moves of a task from queue to queue as a dead letter.
-pub const ROUTE_HOPS_MAX: u32 = 8;
+pub const ROUTE_HOPS_MAX: usize = 8;
 
 /// Tasks of a chain after the first.
 pub const CHAIN_MAX: usize = 32;

@@ -56,6 +56,7 @@ pub(super) fn of(
         run_ms: run.map(|run| run.ended_at.since_ms(run.leased_at)),
         waited_ms: None,
         delay_ms: run.and_then(|run| run.delay).map(|delay| delay.drawn_ms),
+        outcome_label: None,
     };
     match event {
         Event::LeaseGranted { worker, at, .. } => {
@@ -75,7 +76,8 @@ pub(super) fn of(
                 notice.next_attempt_at = Some(*not_before);
             }
         }
-        Event::TaskFinished { outcome, .. } => {
+        Event::TaskFinished { outcome, label, .. } => {
+            notice.outcome_label.clone_from(label);
             notice.reason = Some(Arc::from(TaskState::Finished(*outcome).name()));
         }
         Event::EpochStarted { .. }

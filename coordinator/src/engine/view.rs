@@ -57,7 +57,7 @@ pub struct Effective {
     pub result_ttl_ms: (u64, Source),
     /// What becomes of a run that ends without a report.
     pub delivery: (DeliveryMode, Source),
-    /// The kinds of the tasks that follow its end.
+    /// The kinds of the tasks that follow its end; none where too many went before.
     pub follow_ups: Vec<(Transition, Arc<str>, Source)>,
     /// Where it goes on when its budget is spent.
     pub dead_letter_queue: (Option<QueueName>, Source),

@@ -98,7 +98,11 @@ impl DeadLetters {
         let task = task_ref(&request.task_id, request.task_key.as_ref())?;
         let reason = field::reason(&request.reason, At::Root.field("reason"))?;
         let by = caller.by.clone();
-        let task = self.edge.task(caller, Call::DiscardTask(task)).await?;
+        let call = Call::DiscardTask {
+            task,
+            reason: reason.clone(),
+        };
+        let task = self.edge.task(caller, call).await?;
         let id = task.task_id.as_str();
         tracing::info!(task = id, actor = &*by, reason = &*reason, "discarded");
         Ok(pb::DiscardTaskResponse { task: Some(task) })

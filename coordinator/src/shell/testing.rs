@@ -40,6 +40,7 @@ pub(crate) fn notice(at: u64) -> Notice {
         run_ms: None,
         waited_ms: None,
         delay_ms: None,
+        outcome_label: None,
     }
 }
 

@@ -30,6 +30,8 @@ pub const QUEUES_LABELLED_MAX: usize = 1000;
 pub const NAMESPACES_SHOWN_MAX: usize = 1000;
 /// Outcomes and reasons that a queue has series of their own for, in all its counters together.
 const VALUES_PER_QUEUE_MAX: usize = 64;
+/// Labels of outcomes among them.
+const OUTCOMES_PER_QUEUE_MAX: usize = 32;
 /// What stands for everything that has no series of its own.
 pub(crate) const OTHER: &str = "other";
 /// The outcome of a run whose worker was lost.
@@ -213,6 +215,9 @@ impl Telemetry {
                 // In lower case, as the states of redrive_tasks.
                 let state = notice.reason.as_deref().unwrap_or(OTHER).to_lowercase();
                 meters.count(ENDED, "state", &state, &self.recorder);
+                if let Some(label) = &notice.outcome_label {
+                    meters.count_outcome(label, &self.recorder);
+                }
             }
             NoticeKind::Leased
             | NoticeKind::Deferred
@@ -325,6 +330,15 @@ impl QueueMeters {
     }
 
     /// Counts one in the series of `name` where the label has this value.
+    /// Counts an outcome's label: handlers invent these, so that only so many have series.
+    fn count_outcome(&mut self, label: &Arc<str>, recorder: &PrometheusRecorder) {
+        let known = self.by_value.contains_key(&(OUTCOMES, label.clone()));
+        let labels = self.by_value.keys().filter(|(name, _)| *name == OUTCOMES);
+        let fits = known || labels.count() < OUTCOMES_PER_QUEUE_MAX;
+        let label: &str = if fits { label } else { OTHER };
+        self.count(OUTCOMES, "outcome_label", label, recorder);
+    }
+
     fn count(
         &mut self,
         name: &'static str,

@@ -8,6 +8,7 @@ pub(super) const RETRIES: &str = "redrive_retries_scheduled_total";
 pub(super) const DEAD_LETTERED: &str = "redrive_tasks_dead_lettered_total";
 pub(super) const REDRIVEN: &str = "redrive_tasks_redriven_total";
 pub(super) const ENDED: &str = "redrive_tasks_ended_total";
+pub(super) const OUTCOMES: &str = "redrive_task_outcomes_total";
 pub(super) const WAKEUPS: &str = "redrive_wakeups_total";
 pub(super) const LATE_TURNS: &str = "redrive_late_turns_total";
 pub(super) const INBOX_REFUSED: &str = "redrive_inbox_refused_total";
@@ -42,7 +43,7 @@ pub(super) const JOURNAL_FULL: &str = "redrive_journal_disk_full";
 /// OpenTelemetry's `rpc.server.call.duration`, so that its dashboards fit.
 pub(super) const CALL_DURATION: &str = "rpc_server_call_duration_seconds";
 
-pub(super) const COUNTERS: [(&str, &str); 15] = [
+pub(super) const COUNTERS: [(&str, &str); 16] = [
     (ENQUEUED, "Tasks accepted, by queue."),
     (ATTEMPTS, "Runs that ended, by queue and outcome."),
     (
@@ -55,6 +56,10 @@ pub(super) const COUNTERS: [(&str, &str); 15] = [
     ),
     (REDRIVEN, "Dead letters put back, by queue."),
     (ENDED, "Tasks that ended, by queue and final state."),
+    (
+        OUTCOMES,
+        "Tasks that succeeded under a label of their handler's, by queue and label.",
+    ),
     (WAKEUPS, "Turns of the engine, by what began them."),
     (
         LATE_TURNS,

@@ -40,6 +40,35 @@ fn noticed(kind: NoticeKind, failure: Option<FailureClass>, reason: Option<&str>
 }
 
 #[test]
+fn outcomes_are_counted_by_their_labels_and_a_flood_of_labels_crowds_out_nothing() {
+    let telemetry = telemetry();
+    let ended = |label: &str| {
+        let mut ended = noticed(NoticeKind::Ended, None, Some("SUCCEEDED"));
+        ended.outcome_label = Some(label.into());
+        ended
+    };
+    telemetry.notice(&ended("insufficient_funds"));
+    (0..500).for_each(|number| telemetry.notice(&ended(&format!("label-{number}"))));
+    telemetry.notice(&ended("insufficient_funds"));
+    telemetry.notice(&noticed(NoticeKind::DeadLettered, None, Some("RULE")));
+    let text = telemetry.render();
+    let counted = |label: &str, value: &str| {
+        let mut lines = text.lines();
+        let line = lines.find(|line| {
+            line.starts_with("redrive_task_outcomes_total")
+                && line.contains(&format!("outcome_label=\"{label}\""))
+        });
+        assert!(
+            line.is_some_and(|line| line.ends_with(value)),
+            "{label}:\n{text}"
+        );
+    };
+    counted("insufficient_funds", " 2");
+    counted("other", " 469");
+    assert!(text.contains("reason=\"RULE\""), "{text}");
+}
+
+#[test]
 fn every_metric_has_a_help_text_base_units_and_a_name_that_fits_its_type() {
     let telemetry = telemetry();
     let mut all = noticed(
@@ -50,7 +79,9 @@ fn every_metric_has_a_help_text_base_units_and_a_name_that_fits_its_type() {
     all.waited_ms = Some(10);
     all.delay_ms = Some(1500);
     telemetry.notice(&all);
-    telemetry.notice(&noticed(NoticeKind::Ended, None, Some("SUCCEEDED")));
+    let mut ended = noticed(NoticeKind::Ended, None, Some("SUCCEEDED"));
+    ended.outcome_label = Some("sent".into());
+    telemetry.notice(&ended);
     telemetry.notice(&noticed(NoticeKind::DeadLettered, None, Some("RULE")));
     telemetry.woken("command");
     telemetry.called("a.B/C".into(), "OK", Duration::from_millis(1));

@@ -1,11 +1,11 @@
 //! Producers: one call a task, or a stream of them.
 //!
-//! Owns what tasks are like, and what an answer says of a sending. Never sends a task twice: after an
-//! answer that was lost nobody knows.
+//! Owns what tasks are like, and what an answer says of a sending. Never sends a task twice by itself;
+//! the client does, under one name, over every kill that it outlives.
 
 use std::time::Duration;
 
-use redrive_client::{Client, Error, NewTask, Ticket, v1};
+use redrive_client::{Accepted, Client, Error, NewTask, Ticket, v1};
 use redrive_tests::{
     Dice,
     history::{Enqueued, Fact, digest},
@@ -28,12 +28,15 @@ pub(super) async fn unary(context: Context, phase: watch::Receiver<Phase>, mut d
     let client = client.with_deadline(DEADLINE);
     let mut beat = work::beat();
     while let Some((marker, task)) = next(&context, &phase, &mut dice, &mut beat).await {
-        let answer = client.enqueue(task).await.map(|answer| answer.task_id);
+        let answer = client.enqueue(task).await.map(|answer| Accepted {
+            effect: answer.effect(),
+            task_id: answer.task_id,
+        });
         note(&context, marker, answer);
     }
 }
 
-/// Enqueues over streams: a new one whenever one was cut, or is long enough.
+/// Enqueues over streams: a new one whenever one has ended, or is long enough.
 pub(super) async fn stream(context: Context, phase: watch::Receiver<Phase>, mut dice: Dice) {
     let client = Client::lazy(&context.address.to_string()).unwrap();
     let client = client.with_deadline(DEADLINE);
@@ -57,7 +60,7 @@ pub(super) async fn stream(context: Context, phase: watch::Receiver<Phase>, mut 
             }
         }
         settle(&context, waiting.into_iter()).await;
-        // Where it was cut, the tickets have said it.
+        // Where it ended before, the tickets have said it.
         drop(stream.finish().await);
         beat.tick().await;
     }
@@ -65,7 +68,7 @@ pub(super) async fn stream(context: Context, phase: watch::Receiver<Phase>, mut 
 
 async fn settle(context: &Context, waiting: impl Iterator<Item = (u64, Ticket)>) {
     for (marker, ticket) in waiting {
-        note(context, marker, ticket.await);
+        note(context, marker, ticket.accepted().await);
     }
 }
 
@@ -113,9 +116,14 @@ fn task(context: &Context, marker: u64, dice: &mut Dice) -> NewTask {
     task.delay(Duration::from_millis(delay_ms))
 }
 
-fn note(context: &Context, marker: u64, answer: Result<String, Error>) {
+fn note(context: &Context, marker: u64, answer: Result<Accepted, Error>) {
     let outcome = match answer {
-        Ok(task_id) => Enqueued::Accepted(task_id),
+        Ok(accepted) => {
+            if accepted.effect == v1::EnqueueEffect::Existing {
+                context.repeated();
+            }
+            Enqueued::Accepted(accepted.task_id)
+        }
         Err(error) => match error {
             Error::OutcomeUnknown(_) | Error::Unanswered(_) | Error::Incomplete { .. } => {
                 Enqueued::Unknown

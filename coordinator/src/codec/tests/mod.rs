@@ -47,6 +47,12 @@ fn kept(record: &Recorded) -> Recorded {
     {
         task.recorded_at = 0;
     }
+    if let Event::Remembered { memory, .. } = &mut record.event {
+        memory.recorded_at = 0;
+    }
+    if let Event::KindConfigured { kind } = &mut record.event {
+        kind.recorded_at = 0;
+    }
     if let Event::QueueImage { queue } = &mut record.event {
         queue.recorded_at = 0;
         queue.recorded_totals = Totals::default();

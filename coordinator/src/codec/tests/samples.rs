@@ -157,7 +157,7 @@ fn task_events() -> Vec<Event> {
         started,
         delivery: DeliveryMode::AtLeastOnce,
     };
-    let mut events = vec![
+    let events = vec![
         Event::TaskEnqueued {
             task: full_task().into(),
         },
@@ -190,6 +190,11 @@ fn task_events() -> Vec<Event> {
             note: "".into(),
         },
     ];
+    events.into_iter().chain(ends_of_runs()).collect()
+}
+
+fn ends_of_runs() -> Vec<Event> {
+    let mut events = Vec::new();
     for (run, leaves) in [(full_run(1), leaves()), (bare_run(1), Box::default())] {
         events.push(Event::RetryScheduled {
             id: id(7),

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::command::{Bulk, BulkAct, Cursor};
+use crate::engine::command::{Bulk, BulkAct, Cancel, Cursor};
 use crate::engine::effect::Answer;
 use crate::engine::event::Event;
 use crate::engine::ids::{TaskId, Timestamp};
@@ -35,9 +35,13 @@ pub(super) fn redrive(
 }
 
 /// Deletes one dead letter for good.
-pub(super) fn discard(step: &mut Step<'_>, id: TaskId, by: &Arc<str>) -> Result<Answer, Rejection> {
+pub(super) fn discard(
+    step: &mut Step<'_>,
+    id: TaskId,
+    who: (&Arc<str>, &Arc<str>),
+) -> Result<Answer, Rejection> {
     check_dead(step, id, "only dead letters are discarded")?;
-    throw_away(step, id, (by, &Arc::default()));
+    throw_away(step, id, who);
     cancel::answer(step, id)
 }
 
@@ -95,31 +99,55 @@ pub(super) fn bulk(step: &mut Step<'_>, bulk: &Bulk, by: &Arc<str>) -> Answer {
     let matched = ids.len() as u64;
     let changed = match &bulk.act {
         BulkAct::Count | BulkAct::CountLive => 0,
-        BulkAct::Cancel(how) => {
-            let mut ids = ids.iter();
-            let cancelled = ids
-                .by_ref()
-                .filter(|id| cancel::cancel(step, **id, how, by).is_ok());
-            cancelled.count() as u64
-        }
+        BulkAct::Cancel(how) => return cancel_some(step, &ids, (how, by), next),
         BulkAct::Redrive { delay_ms, step_us } => {
             let ids = ids.iter().filter(|id| can_run_again(step, **id));
             let ids: Vec<TaskId> = ids.copied().collect();
             for (index, id) in (0..).zip(&ids) {
                 let further_ms = step_us.saturating_mul(index) / 1000;
                 let delay_ms = delay_ms.saturating_add(further_ms);
-                put_back(step, *id, delay_ms, (by, &Arc::default()));
+                put_back(step, *id, delay_ms, (by, &bulk.reason));
             }
             ids.len() as u64
         }
         BulkAct::Discard => {
             ids.iter()
-                .for_each(|id| throw_away(step, *id, (by, &Arc::default())));
+                .for_each(|id| throw_away(step, *id, (by, &bulk.reason)));
             matched
         }
     };
     Answer::Bulk {
         matched,
+        changed,
+        next,
+    }
+}
+
+/// Cancels live tasks, at least one and no more than a turn should hold: what follows each is part
+/// of it.
+fn cancel_some(
+    step: &mut Step<'_>,
+    ids: &[TaskId],
+    (how, by): (&Cancel, &Arc<str>),
+    mut next: Option<Cursor>,
+) -> Answer {
+    let (mut matched, mut changed) = (0_usize, 0);
+    for id in ids {
+        if let Some(before) = matched.checked_sub(1)
+            && step.is_full()
+        {
+            let last = ids.get(before);
+            next = last.map(|id| Cursor::Task {
+                shard: id.shard(),
+                id: *id,
+            });
+            break;
+        }
+        matched += 1;
+        changed += u64::from(cancel::cancel(step, *id, how, by).is_ok());
+    }
+    Answer::Bulk {
+        matched: matched as u64,
         changed,
         next,
     }

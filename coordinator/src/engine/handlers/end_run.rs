@@ -272,14 +272,13 @@ fn follow(
 /// where it has been.
 fn route_of(step: &Step<'_>, id: TaskId, rule: Option<&Rule>) -> Option<QueueName> {
     let task = step.task(id)?;
-    let hops = task.side.as_deref().map_or(0, |side| side.hops);
     let of_rule = rule.and_then(|rule| rule.dead_letter_queue.as_deref());
     let of_rule = of_rule.and_then(|name| QueueName::new(task.queue.namespace(), name).ok());
     let said = || resolve::dead_letter_queue(step, task).map(|(queue, _)| queue);
     let target = of_rule.or_else(said)?;
     let visited = task.more().map_or(&[][..], |more| &more.visited);
     let been_there = target == task.queue || visited.contains(&target);
-    (!been_there && hops < limits::ROUTE_HOPS_MAX).then_some(target)
+    (!been_there && visited.len() < limits::ROUTE_HOPS_MAX).then_some(target)
 }
 
 /// The rule that makes a task a dead letter, or whose own limit does.

@@ -3,7 +3,8 @@
 //! Owns the checks that depend on state (memory, kinds, queues), what makes an enqueue that is
 //! repeated harmless (rule 8), and the making of a task. Never refuses a batch for one bad item.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::engine::command::{Caller, Enqueue, NewTask, Start};
 use crate::engine::effect::{Accepted, Answer, EnqueueEffect};
@@ -19,21 +20,22 @@ use crate::engine::step::Step;
 
 use super::{remember, resolve, unique};
 
-/// What one call has accepted so far, by shard and place: it is remembered when all is done.
-type Done = BTreeMap<ShardId, BTreeMap<u64, TaskId>>;
+/// What one call has accepted so far, by place: it is remembered when all is done.
+type Done = BTreeMap<u64, TaskId>;
 
-/// A task on its way in.
-struct Item {
-    /// Its place in the request, or its sequence of the producer.
-    place: u64,
-    shard: ShardId,
-    queue: QueueName,
+/// How a call is remembered.
+struct Remembering {
+    key: MemoryKey,
+    digest: u64,
+    ttl_ms: u64,
+    /// The highest place that is known: what comes after it need not be looked for.
+    highest: Option<u64>,
 }
 
 /// Accepts or refuses each task.
 pub(super) fn handle(
     step: &mut Step<'_>,
-    enqueue: Enqueue,
+    mut enqueue: Enqueue,
     caller: &Caller,
 ) -> Result<Answer, Rejection> {
     if step.shutting_down() {
@@ -42,38 +44,32 @@ pub(super) fn handle(
     if step.disk_full() {
         return Err(Rejection::DiskFull);
     }
+    if let Some(once) = &caller.once {
+        remember::recall(step, once)?;
+    }
+    let memories = memories_of(step, &enqueue, caller);
+    let producer = enqueue.producer.take();
+    let sequences = producer.map(|producer| producer.sequences);
     let mut done = Done::new();
-    let remembers = enqueue.producer.is_some() || caller.once.is_some();
-    let sequences = enqueue
-        .producer
-        .as_ref()
-        .map(|producer| &producer.sequences);
-    let producer = enqueue
-        .producer
-        .as_ref()
-        .map(|producer| MemoryKey::Producer {
-            namespace: enqueue.namespace.clone(),
-            id: producer.id.clone(),
-        });
     let mut results = Vec::with_capacity(enqueue.tasks.len());
-    for (index, mut task) in enqueue.tasks.into_iter().enumerate() {
-        let place = sequences.and_then(|sequences| sequences.get(index).copied());
+    for (index, task) in enqueue.tasks.into_iter().enumerate() {
+        // Its place in the request, or its sequence of the producer.
+        let place = sequences.as_ref().and_then(|all| all.get(index).copied());
         let place = place.unwrap_or(index as u64);
-        let result = place_of(step, &enqueue.namespace, &mut task, place).and_then(|item| {
-            if remembers && let Some(id) = known(step, &item, producer.as_ref(), caller, &done)? {
-                return Ok(existing(id));
-            }
-            let (place, shard) = (item.place, item.shard);
-            let accepted = accept(step, item, task)?;
-            if remembers {
-                done.entry(shard).or_default().insert(place, accepted.id);
-            }
-            Ok(accepted)
-        });
+        let known = known(step, &memories, place);
+        if let Some(id) = known.or_else(|| done.get(&place).copied()) {
+            results.push(Ok(existing(id)));
+            continue;
+        }
+        let by = (&*enqueue.namespace, &caller.by);
+        let result = accept(step, by, &memories, task);
+        if let Ok(accepted) = &result {
+            done.insert(place, accepted.id);
+        }
         results.push(result);
     }
-    for (shard, tasks) in done {
-        remember_all(step, shard, producer.as_ref(), caller, tasks);
+    if !done.is_empty() {
+        remember_all(step, memories, &done);
     }
     Ok(Answer::Enqueued(results))
 }
@@ -85,128 +81,107 @@ pub(super) const fn existing(id: TaskId) -> Accepted {
     }
 }
 
+/// Under which keys a call is remembered.
+fn memories_of(step: &Step<'_>, enqueue: &Enqueue, caller: &Caller) -> Vec<Remembering> {
+    let of_producer = enqueue.producer.as_ref().map(|producer| {
+        let key = MemoryKey::Producer {
+            namespace: enqueue.namespace.clone(),
+            id: producer.id.clone(),
+        };
+        (key, 0, limits::PRODUCER_TTL_MS)
+    });
+    let of_request = caller.once.as_deref();
+    let of_request = of_request.map(|once| (remember::key_of(once), once.digest, once.ttl_ms));
+    let all = of_producer.into_iter().chain(of_request);
+    let all = all.map(|(key, digest, ttl_ms)| Remembering {
+        highest: remember::known(step, &key).and_then(Memory::highest),
+        key,
+        digest,
+        ttl_ms,
+    });
+    all.collect()
+}
+
+/// The task that the item of this place became when it was sent before.
+fn known(step: &Step<'_>, memories: &[Remembering], place: u64) -> Option<TaskId> {
+    let memories = memories.iter().filter(|it| Some(place) <= it.highest);
+    let mut known = memories.filter_map(|it| remember::known(step, &it.key));
+    known.find_map(|memory| memory.task(place))
+}
+
 /// Where a task goes: where its producer says, or else its kind.
-fn place_of(
-    step: &Step<'_>,
-    namespace: &str,
-    task: &mut NewTask,
-    place: u64,
-) -> Result<Item, Rejection> {
-    let queue = match task.queue.take() {
-        Some(queue) => queue,
-        None => {
-            let kind = resolve::kind_of(step, ShardId(0), namespace, &task.kind);
-            let queue = kind.and_then(|kind| kind.settings.queue.clone());
-            queue.ok_or_else(|| Rejection::Invalid {
-                field: "queue".to_owned(),
-                problem: format!(
-                    "is empty, and kind {} has no queue of its own; name one, or set it for the kind",
-                    task.kind
-                ),
-            })?
-        }
-    };
-    let shard = step.shard_of(&queue);
-    Ok(Item {
-        place,
-        shard,
-        queue,
+fn queue_of(step: &Step<'_>, namespace: &str, task: &mut NewTask) -> Result<QueueName, Rejection> {
+    if let Some(queue) = task.queue.take() {
+        return Ok(queue);
+    }
+    let kind = resolve::kind_of(step, ShardId(0), namespace, &task.kind);
+    let queue = kind.and_then(|kind| kind.settings.queue.clone());
+    queue.ok_or_else(|| Rejection::Invalid {
+        field: "queue".to_owned(),
+        problem: format!(
+            "is empty, and kind {} has no queue of its own; name one, or set it for the kind",
+            task.kind
+        ),
     })
 }
 
-/// The task that this item became when it was sent before. Where it was not, there is room to
-/// remember it.
-fn known(
-    step: &Step<'_>,
-    item: &Item,
-    producer: Option<&MemoryKey>,
-    caller: &Caller,
-    done: &Done,
-) -> Result<Option<TaskId>, Rejection> {
-    let now = step.now();
-    let ledger = step.ledger(item.shard);
-    let of_producer = producer.map(|key| ledger.memory(key, now));
-    let of_request = match &caller.once {
-        Some(once) => Some(remember::recall(step, item.shard, once)?),
-        None => None,
-    };
-    let memories = [of_producer, of_request].into_iter().flatten();
-    for memory in memories.clone().flatten() {
-        if let Some(id) = memory.task(item.place) {
-            return Ok(Some(id));
-        }
-    }
-    let here = done.get(&item.shard);
-    if let Some(id) = here.and_then(|done| done.get(&item.place)) {
-        return Ok(Some(*id));
-    }
-    if here.is_none() && memories.clone().any(|memory| memory.is_none()) {
-        remember::room(step, item.shard, producer.is_some())?;
-    }
-    Ok(None)
-}
-
-fn remember_all(
-    step: &mut Step<'_>,
-    shard: ShardId,
-    producer: Option<&MemoryKey>,
-    caller: &Caller,
-    tasks: BTreeMap<u64, TaskId>,
-) {
-    let now = step.now();
-    let tasks: Vec<(u64, TaskId)> = tasks.into_iter().collect();
-    if let Some(key) = producer {
-        let expires_at = now.plus_ms(limits::PRODUCER_TTL_MS);
-        more(step, shard, key, (tasks.clone(), expires_at, 0));
-    }
-    if let Some(once) = &caller.once {
-        let key = remember::key_of(once);
-        let expires_at = now.plus_ms(once.ttl_ms);
-        more(step, shard, &key, (tasks, expires_at, once.digest));
-    }
-}
-
-/// Remembers more under a key, or makes the memory.
-fn more(
-    step: &mut Step<'_>,
-    shard: ShardId,
-    key: &MemoryKey,
-    (tasks, expires_at, digest): (Vec<(u64, TaskId)>, Timestamp, u64),
-) {
+/// Remembers what was accepted under every key of the call.
+fn remember_all(step: &mut Step<'_>, memories: Vec<Remembering>, done: &Done) {
     let at = step.now();
-    let known = step.ledger(shard).memory(key, at).is_some();
-    let key = key.clone();
-    let event = if known {
-        Event::RememberedMore {
-            key,
-            tasks,
-            expires_at,
-        }
-    } else {
-        let memory = Box::new(Memory {
-            at,
-            expires_at,
-            digest,
-            tasks: VecDeque::from(tasks),
-            recorded_at: 0,
-        });
-        Event::Remembered { key, memory }
-    };
-    step.record(shard, event);
+    for Remembering {
+        key,
+        digest,
+        ttl_ms,
+        highest: _,
+    } in memories
+    {
+        let tasks = done.iter().map(|(place, id)| (*place, *id));
+        let expires_at = at.plus_ms(ttl_ms);
+        let shard = step.home_of(&key);
+        let event = if let Some(known) = remember::known(step, &key) {
+            Event::RememberedMore {
+                tasks: tasks.collect(),
+                // What was promised of the others holds.
+                expires_at: expires_at.max(known.expires_at),
+                key,
+            }
+        } else {
+            let memory = Box::new(Memory {
+                at,
+                expires_at,
+                digest,
+                tasks: tasks.collect(),
+                recorded_at: 0,
+            });
+            Event::Remembered { key, memory }
+        };
+        step.record(shard, event);
+    }
 }
 
-fn accept(step: &mut Step<'_>, item: Item, new: NewTask) -> Result<Accepted, Rejection> {
-    let Item { shard, queue, .. } = item;
+fn accept(
+    step: &mut Step<'_>,
+    (namespace, by): (&str, &Arc<str>),
+    memories: &[Remembering],
+    mut new: NewTask,
+) -> Result<Accepted, Rejection> {
+    for memory in memories {
+        remember::room(step, &memory.key)?;
+    }
+    let queue = queue_of(step, namespace, &mut new)?;
+    let shard = step.shard_of(&queue);
     if let Some(keys) = &new.keys {
-        if let Some(key) = &keys.key
-            && let Some(id) = unique::by_key(step, shard, &queue, key, keys.digest)?
-        {
-            return Ok(existing(id));
+        if let Some(key) = &keys.key {
+            let key = unique::memory_key(&queue, key);
+            if let Some(id) = unique::by_key(step, &key, keys.digest)? {
+                return Ok(existing(id));
+            }
+            remember::room(step, &key)?;
         }
         if let Some(wanted) = &keys.unique
             && let Some(holder) = unique::holder(step, shard, &queue, &wanted.key)
         {
-            return unique::conflict(step, holder, &queue, new);
+            return unique::conflict(step, holder, &queue, new, by);
         }
     }
     check_room(step, shard, &queue, &new)?;
@@ -228,7 +203,7 @@ fn accept(step: &mut Step<'_>, item: Item, new: NewTask) -> Result<Accepted, Rej
     })
 }
 
-/// Whether there is room for one more task: bytes, kinds, keys.
+/// Whether there is room for one more task: bytes and kinds.
 pub(super) fn check_room(
     step: &Step<'_>,
     shard: ShardId,
@@ -253,9 +228,6 @@ pub(super) fn check_room(
             what: "kinds and versions of pending tasks in the queue",
             limit,
         });
-    }
-    if new.keys.as_ref().is_some_and(|keys| keys.key.is_some()) {
-        remember::room(step, shard, false)?;
     }
     Ok(())
 }

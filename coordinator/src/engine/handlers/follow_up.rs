@@ -63,7 +63,7 @@ fn succeeded(step: &mut Step<'_>, id: TaskId) {
         then: rest.to_vec(),
         ..Own::default()
     };
-    let hops = task.side.as_deref().map_or(0, |side| side.hops);
+    let hops = depth(task);
     let next = next.clone();
     send(
         step,
@@ -80,16 +80,15 @@ fn succeeded(step: &mut Step<'_>, id: TaskId) {
 
 fn follow(step: &mut Step<'_>, id: TaskId, transition: Transition, reason: Option<DeadReason>) {
     let task = step.task(id).expect("it has just ended");
-    let hops = task.side.as_deref().map_or(0, |side| side.hops);
     let Some((template, _)) = resolve::follow_up(step, task, transition) else {
         return;
     };
-    if hops >= limits::FOLLOW_UP_DEPTH_MAX {
+    if !may_be_followed(task) {
         return;
     }
     let payload = context::payload(task, transition, reason, &template.payload);
     let own = Own::default();
-    let hops = hops + 1;
+    let hops = depth(task) + 1;
     send(
         step,
         id,
@@ -101,6 +100,19 @@ fn follow(step: &mut Step<'_>, id: TaskId, transition: Transition, reason: Optio
             hops,
         },
     );
+}
+
+/// Whether follow-ups of a task's end are made at all: not of one that is the last of too many.
+pub(super) fn may_be_followed(task: &Task) -> bool {
+    depth(task) < limits::FOLLOW_UP_DEPTH_MAX
+}
+
+/// Of how many follow-ups of follow-ups a task is the last one. Its hops but for those from queue to
+/// queue as a dead letter, which have a limit of their own.
+fn depth(task: &Task) -> u32 {
+    let hops = task.side.as_deref().map_or(0, |side| side.hops);
+    let routed = task.more().map_or(0, |more| more.visited.len());
+    hops.saturating_sub(u32::try_from(routed).unwrap_or(u32::MAX))
 }
 
 /// What is made of a template.

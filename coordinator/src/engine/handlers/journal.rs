@@ -10,6 +10,7 @@ use crate::engine::command::{Entity, Refresh, RefreshWhich};
 use crate::engine::effect::Answer;
 use crate::engine::event::Event;
 use crate::engine::ids::{QueueName, ShardId};
+use crate::engine::ledger::kind::Kind;
 use crate::engine::limits;
 use crate::engine::step::Step;
 
@@ -86,7 +87,11 @@ fn image_of(step: &Step<'_>, refresh: &Refresh, entity: &Entity) -> Option<Event
         Entity::Kind(name) => {
             let kind = ledger.kind(name);
             let kind = kind.filter(|kind| kind.recorded_at < refresh.below)?;
-            let kind = Box::new(kind.clone());
+            // Where it was last recorded is not part of it.
+            let kind = Box::new(Kind {
+                recorded_at: 0,
+                ..kind.clone()
+            });
             Some(Event::KindConfigured { kind })
         }
     }

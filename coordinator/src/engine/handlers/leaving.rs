@@ -49,6 +49,19 @@ pub(super) fn drain(
     Answer::Drained(drained)
 }
 
+/// Those of these workers that were asked to leave before.
+pub(super) fn drained(step: &Step<'_>, namespace: &str, workers: &[Arc<str>]) -> Answer {
+    let asked = step.sessions().iter().filter(|session| {
+        &*session.info.namespace == namespace
+            && workers.contains(&session.info.worker)
+            && session.drain_asked.is_some()
+    });
+    let mut drained: Vec<Arc<str>> = asked.map(|it| it.info.worker.clone()).collect();
+    drained.sort();
+    drained.dedup();
+    Answer::Drained(drained)
+}
+
 /// The process goes down: nothing more is granted, streams are sent away, waits are answered.
 pub(super) fn shut_down(step: &mut Step<'_>) {
     step.shut_down();

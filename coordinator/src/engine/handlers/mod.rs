@@ -131,7 +131,9 @@ fn call_now(
         } => on(step, &task, |step, id| {
             dead::redrive(step, id, delay_ms, (by, &reason))
         }),
-        Call::DiscardTask(task) => on(step, &task, |step, id| dead::discard(step, id, by)),
+        Call::DiscardTask { task, reason } => on(step, &task, |step, id| {
+            dead::discard(step, id, (by, &reason))
+        }),
         Call::SetKind { .. } | Call::GetKind(_) | Call::ListKinds { .. } | Call::DeleteKind(_) => {
             kind::call(step, call)
         }
@@ -179,7 +181,13 @@ fn kept_of(step: &Step<'_>, shard: ShardId, queue: &QueueName) -> usize {
     }
 }
 
-/// Queues that gained a finished task forget the oldest beyond their history, some at a time.
+/// How many finished tasks beyond those to be kept gather before they are forgotten in one event:
+/// few where few are kept.
+fn slack_of(keep: usize) -> usize {
+    (keep / 8).clamp(1, limits::FINISHED_SLACK_MAX)
+}
+
+/// Queues that gained a finished task, or are to keep fewer, forget the oldest beyond their history, some at a time.
 fn forget_beyond_history(step: &mut Step<'_>) {
     for queue in step.take_crowded() {
         let shard = step.shard_of(&queue);
@@ -187,7 +195,7 @@ fn forget_beyond_history(step: &mut Step<'_>) {
         let Some(index) = step.agenda(shard).queue(&queue) else {
             continue;
         };
-        if index.finished_count() < keep + limits::FINISHED_SLACK_MAX {
+        if index.finished_count() < keep + slack_of(keep) {
             continue;
         }
         loop {

@@ -56,6 +56,7 @@ pub(super) fn configure(
     }
     if let Some(finished_max) = change.finished_max {
         settings.finished_max = finished_max;
+        step.crowd(queue);
     }
     let queue_name = queue.clone();
     step.record(

@@ -4,19 +4,17 @@
 
 use crate::engine::command::TaskRef;
 use crate::engine::ids::TaskId;
-use crate::engine::ledger::memory::MemoryKey;
 use crate::engine::rejection::Rejection;
 use crate::engine::step::Step;
+
+use super::{remember, unique};
 
 /// The id of the task that is meant. It need not be known any more.
 pub(super) fn id_of(step: &Step<'_>, task: &TaskRef) -> Result<TaskId, Rejection> {
     match task {
         TaskRef::Id(id) => Ok(*id),
         TaskRef::Key { queue, key } => {
-            let shard = step.shard_of(queue);
-            let (queue, key) = (queue.clone(), key.clone());
-            let memory_key = MemoryKey::Key { queue, key };
-            let memory = step.ledger(shard).memory(&memory_key, step.now());
+            let memory = remember::known(step, &unique::memory_key(queue, key));
             let id = memory.and_then(|memory| memory.task(0));
             id.ok_or(Rejection::KeyNotFound)
         }

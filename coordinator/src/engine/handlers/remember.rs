@@ -3,19 +3,19 @@
 //! Owns what a repeated request is answered, whatever it asked for, and what is remembered of it:
 //! with what it changed, in the same turn. Requests without an id are not looked at.
 
-use std::collections::VecDeque;
+use std::sync::Arc;
 
-use crate::engine::command::{Call, Caller, Once, TaskRef};
+use crate::engine::command::{Call, Caller, Once};
 use crate::engine::effect::Answer;
 use crate::engine::event::Event;
-use crate::engine::ids::{QueueName, RequestId, ShardId, TaskId};
+use crate::engine::ids::{QueueName, RequestId, TaskId};
 use crate::engine::ledger::kind::KindName;
 use crate::engine::ledger::memory::{Memory, MemoryKey};
 use crate::engine::limits;
 use crate::engine::rejection::Rejection;
 use crate::engine::step::Step;
 
-use super::{call_now, cancel, kind, query, reference};
+use super::{call_now, cancel, kind, leaving, query, reference};
 
 /// Handles a call, unless it was handled before; `None` where the reply comes later.
 pub(super) fn once(
@@ -29,34 +29,29 @@ pub(super) fn once(
     let Some(once) = caller.once.take_if(|_| remembers) else {
         return call_now(step, request, &caller, call);
     };
-    let shard = match shard_of(step, &call) {
-        Ok(shard) => shard,
-        Err(refused) => return Some(Err(refused)),
-    };
     let again = again(&call);
-    match recall(step, shard, &once) {
+    match recall(step, &once) {
         Err(refused) => return Some(Err(refused)),
-        Ok(Some(_)) => return Some(repeat(step, again)),
+        Ok(Some(memory)) => {
+            let task = memory.task(0);
+            return Some(repeat(step, again, task));
+        }
         Ok(None) => {}
     }
-    if let Err(full) = room(step, shard, false) {
+    if let Err(full) = room(step, &key_of(&once)) {
         return Some(Err(full));
     }
+    let task = task_of(step, &call);
     let reply = call_now(step, request, &caller, call);
     if let Some(Ok(_)) = &reply {
-        remember(step, shard, &once, VecDeque::new());
+        remember(step, &once, task);
     }
     reply
 }
 
 /// What is remembered of a request, if it was made before.
-pub(super) fn recall<'s>(
-    step: &'s Step<'_>,
-    shard: ShardId,
-    once: &Once,
-) -> Result<Option<&'s Memory>, Rejection> {
-    let memory = step.ledger(shard).memory(&key_of(once), step.now());
-    match memory {
+pub(super) fn recall<'s>(step: &'s Step<'_>, once: &Once) -> Result<Option<&'s Memory>, Rejection> {
+    match known(step, &key_of(once)) {
         Some(memory) if memory.digest != once.digest => Err(Rejection::RequestIdReused {
             id: once.id.to_string(),
         }),
@@ -64,39 +59,47 @@ pub(super) fn recall<'s>(
     }
 }
 
-/// Whether there is room for one more memory in a shard.
-pub(super) fn room(step: &Step<'_>, shard: ShardId, producer: bool) -> Result<(), Rejection> {
-    let ledger = step.ledger(shard);
+/// What is remembered under a key.
+pub(super) fn known<'s>(step: &'s Step<'_>, key: &MemoryKey) -> Option<&'s Memory> {
+    step.ledger(step.home_of(key)).memory(key, step.now())
+}
+
+/// Whether something is remembered under a key, or there is room for it.
+pub(super) fn room(step: &Step<'_>, key: &MemoryKey) -> Result<(), Rejection> {
+    if known(step, key).is_some() {
+        return Ok(());
+    }
     let full = |limit: usize| {
         Err(Rejection::MemoriesFull {
             limit: limit as u64,
         })
     };
-    if ledger.memory_count() >= limits::MEMORIES_PER_SHARD_MAX {
-        return full(limits::MEMORIES_PER_SHARD_MAX);
+    let limit = step.memories_max();
+    if step.ledger(step.home_of(key)).memory_count() >= limit {
+        return full(limit);
     }
-    if producer && ledger.producer_count() >= limits::PRODUCERS_MAX {
-        return full(limits::PRODUCERS_MAX);
+    if let MemoryKey::Producer { .. } = key {
+        let shards = step.shard_ids();
+        let producers: usize = shards.map(|it| step.ledger(it).producer_count()).sum();
+        if producers >= limits::PRODUCERS_MAX {
+            return full(limits::PRODUCERS_MAX);
+        }
     }
     Ok(())
 }
 
-/// Remembers a request and what came of it.
-pub(super) fn remember(
-    step: &mut Step<'_>,
-    shard: ShardId,
-    once: &Once,
-    tasks: VecDeque<(u64, TaskId)>,
-) {
+/// Remembers a request, and the task that it changed.
+fn remember(step: &mut Step<'_>, once: &Once, task: Option<TaskId>) {
     let at = step.now();
     let memory = Memory {
         at,
         expires_at: at.plus_ms(once.ttl_ms),
         digest: once.digest,
-        tasks,
+        tasks: task.map(|id| (0, id)).into_iter().collect(),
         recorded_at: 0,
     };
     let (key, memory) = (key_of(once), Box::new(memory));
+    let shard = step.home_of(&key);
     step.record(shard, Event::Remembered { key, memory });
 }
 
@@ -119,24 +122,13 @@ pub(super) fn key_of(once: &Once) -> MemoryKey {
     }
 }
 
-/// The shard that remembers a request: that of what it changes.
-fn shard_of(step: &Step<'_>, call: &Call) -> Result<ShardId, Rejection> {
-    let of_task = |task: &TaskRef| reference::id_of(step, task).map(TaskId::shard);
+/// The task that a call changes.
+fn task_of(step: &Step<'_>, call: &Call) -> Option<TaskId> {
     match call {
         Call::CancelTask { task, .. }
         | Call::UpdateTask { task, .. }
         | Call::RedriveTask { task, .. }
-        | Call::DiscardTask(task) => {
-            let shard = of_task(task)?;
-            if step.shard_ids().any(|known| known == shard) {
-                Ok(shard)
-            } else {
-                Ok(ShardId(0))
-            }
-        }
-        Call::ConfigureQueue { queue, .. }
-        | Call::PauseQueue { queue, .. }
-        | Call::ResumeQueue(queue) => Ok(step.shard_of(queue)),
+        | Call::DiscardTask { task, .. } => reference::id_of(step, task).ok(),
         Call::Refresh(_)
         | Call::SegmentsCleaned { .. }
         | Call::Enqueue(_)
@@ -150,34 +142,41 @@ fn shard_of(step: &Step<'_>, call: &Call) -> Result<ShardId, Rejection> {
         | Call::DrainWorkers { .. }
         | Call::GetQueue(_)
         | Call::ListQueues { .. }
+        | Call::ConfigureQueue { .. }
+        | Call::PauseQueue { .. }
+        | Call::ResumeQueue(_)
         | Call::SetKind { .. }
         | Call::GetKind(_)
         | Call::ListKinds { .. }
         | Call::DeleteKind(_)
         | Call::Bulk(_)
-        | Call::ServerFacts => Ok(ShardId(0)),
+        | Call::ServerFacts => None,
     }
 }
 
 /// What a repeated request looks at instead of doing anything.
 enum Again {
-    Task(TaskRef),
-    Cancelled(TaskRef),
+    Task,
+    Cancelled,
     Queue(QueueName),
     Kind(KindName),
+    Workers(Arc<str>, Vec<Arc<str>>),
     Done,
 }
 
 fn again(call: &Call) -> Again {
     match call {
-        Call::UpdateTask { task, .. }
-        | Call::RedriveTask { task, .. }
-        | Call::DiscardTask(task) => Again::Task(task.clone()),
-        Call::CancelTask { task, .. } => Again::Cancelled(task.clone()),
+        Call::UpdateTask { .. } | Call::RedriveTask { .. } | Call::DiscardTask { .. } => {
+            Again::Task
+        }
+        Call::CancelTask { .. } => Again::Cancelled,
         Call::ConfigureQueue { queue, .. }
         | Call::PauseQueue { queue, .. }
         | Call::ResumeQueue(queue) => Again::Queue(queue.clone()),
         Call::SetKind { name, .. } => Again::Kind(name.clone()),
+        Call::DrainWorkers {
+            namespace, workers, ..
+        } => Again::Workers(namespace.clone(), workers.clone()),
         Call::Refresh(_)
         | Call::SegmentsCleaned { .. }
         | Call::Enqueue(_)
@@ -188,7 +187,6 @@ fn again(call: &Call) -> Again {
         | Call::ReportTasks(_)
         | Call::ExtendLeases { .. }
         | Call::ListWorkers { .. }
-        | Call::DrainWorkers { .. }
         | Call::GetQueue(_)
         | Call::ListQueues { .. }
         | Call::GetKind(_)
@@ -200,12 +198,13 @@ fn again(call: &Call) -> Again {
 }
 
 /// The answer to a request that was made before: what it changed, as it stands now.
-fn repeat(step: &Step<'_>, again: Again) -> Result<Answer, Rejection> {
+fn repeat(step: &Step<'_>, again: Again, task: Option<TaskId>) -> Result<Answer, Rejection> {
     match again {
-        Again::Task(task) => cancel::answer(step, reference::id_of(step, &task)?),
-        Again::Cancelled(task) => cancel::cancelled(step, reference::id_of(step, &task)?),
+        Again::Task => cancel::answer(step, task.ok_or(Rejection::KeyNotFound)?),
+        Again::Cancelled => cancel::cancelled(step, task.ok_or(Rejection::KeyNotFound)?),
         Again::Queue(queue) => query::get_queue(step, &queue),
         Again::Kind(name) => kind::get(step, &name),
+        Again::Workers(namespace, workers) => Ok(leaving::drained(step, &namespace, &workers)),
         Again::Done => Ok(Answer::Done),
     }
 }

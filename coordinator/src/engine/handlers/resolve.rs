@@ -15,6 +15,8 @@ use crate::engine::ledger::terms::{DeliveryMode, Source, Template, Terms, Transi
 use crate::engine::retry::{self, Policy, PolicyRef};
 use crate::engine::step::Step;
 
+use super::follow_up;
+
 /// The kind and the queue of a task, as far as anything was said of them.
 pub(super) struct Levels<'s> {
     pub(super) own: Option<&'s Terms>,
@@ -35,6 +37,21 @@ impl<'s> Levels<'s> {
 
     /// What the terms say, the task's own first.
     pub(super) fn term<T>(&self, get: impl Fn(&Terms) -> Option<T>) -> Option<(T, Source)> {
+        let mut terms = self.terms();
+        terms.find_map(|(terms, source)| Some((get(terms)?, source)))
+    }
+
+    /// Where a duration was said that was resolved when the task was accepted: at the first level
+    /// that says the same; where none does any more, at the one that would be asked now.
+    fn source_of(&self, get: GetMs, resolved_ms: Option<u64>) -> Source {
+        let same = self.terms().find(|(terms, _)| get(terms) == resolved_ms);
+        match same {
+            Some((_, source)) => source,
+            None => self.term(get).map_or(Source::Queue, |(_, source)| source),
+        }
+    }
+
+    fn terms(&self) -> impl Iterator<Item = (&'s Terms, Source)> {
         let kind = self.kind.and_then(|kind| kind.settings.terms.as_deref());
         let queue = self.queue.and_then(|queue| queue.settings.terms.as_deref());
         let levels = [
@@ -42,9 +59,8 @@ impl<'s> Levels<'s> {
             (kind, Source::Kind),
             (queue, Source::Queue),
         ];
-        levels
-            .into_iter()
-            .find_map(|(terms, source)| Some((get(terms?)?, source)))
+        let levels = levels.into_iter();
+        levels.filter_map(|(terms, source)| Some((terms?, source)))
     }
 }
 
@@ -213,25 +229,24 @@ pub(super) fn view(step: &Step<'_>, task: &Task) -> TaskView {
 fn effective(step: &Step<'_>, task: &Task, policy: Source, policy_revision: u64) -> Effective {
     let levels = levels(step, task);
     let life = task.life();
-    // Both were resolved when the task was accepted: what it did not say itself was its kind's or
-    // queue's then.
-    let source = |own: Option<u64>, get: GetMs| match own {
-        Some(_) => Source::Task,
-        None => levels.term(get).map_or(Source::Queue, |(_, source)| source),
-    };
-    let of_own = |get: GetMs| task.terms().and_then(get);
     let (start_by, end_by) = (
         life.and_then(|l| l.start_by()),
         life.and_then(|l| l.end_by()),
     );
     let (ttl, deadline): (GetMs, GetMs) = (|terms| terms.ttl_ms, |terms| terms.deadline_ms);
+    let (ttl_ms, deadline_ms) = (
+        life.and_then(|life| life.ttl_ms),
+        life.and_then(|life| life.deadline_ms),
+    );
     let transitions = [
         Transition::Success,
         Transition::Failure,
         Transition::Exhausted,
         Transition::Cancelled,
     ];
-    let follow_ups = transitions.into_iter().filter_map(|transition| {
+    let followed = follow_up::may_be_followed(task);
+    let transitions = transitions.into_iter().filter(|_| followed);
+    let follow_ups = transitions.filter_map(|transition| {
         let said = levels.term(|terms| terms.follow_ups.after(transition).map(|t| t.kind.clone()));
         said.map(|(kind, source)| (transition, kind, source))
     });
@@ -243,11 +258,11 @@ fn effective(step: &Step<'_>, task: &Task, policy: Source, policy_revision: u64)
         attempts: attempts_said(step, task).map_or(Source::Server, |(_, source)| source),
         start_by: (
             start_by,
-            start_by.map_or(Source::Server, |_| source(of_own(ttl), ttl)),
+            start_by.map_or(Source::Server, |_| levels.source_of(ttl, ttl_ms)),
         ),
         end_by: (
             end_by,
-            end_by.map_or(Source::Server, |_| source(of_own(deadline), deadline)),
+            end_by.map_or(Source::Server, |_| levels.source_of(deadline, deadline_ms)),
         ),
         result_ttl_ms: result_ttl_ms(step, task),
         delivery: delivery(step, task),

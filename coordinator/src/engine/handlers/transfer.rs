@@ -15,6 +15,7 @@ use crate::engine::step::Step;
 
 use super::end_run::side_of_continuation;
 use super::enqueue::create_queue;
+use super::follow_up::{self, End};
 use super::resolve;
 
 /// Sends a task on to another queue, as a new task with a fresh budget.
@@ -190,7 +191,11 @@ fn arrive(step: &mut Step<'_>, origin: ShardId, target: ShardId, number: u64, se
             task: Box::new(task),
         },
     );
-    step.touch_queue(&queue);
+    if fits {
+        step.touch_queue(&queue);
+    } else {
+        follow_up::after(step, id, End::Failed(DeadReason::TransferInvalid));
+    }
 }
 
 fn confirm(step: &mut Step<'_>, origin: ShardId, target: ShardId, through: u64) {

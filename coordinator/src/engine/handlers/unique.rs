@@ -19,21 +19,23 @@ use crate::engine::rejection::Rejection;
 use crate::engine::step::Step;
 
 use super::enqueue::{check_room, existing, instant, own_of};
-use super::{edit, resolve};
+use super::{edit, remember, resolve};
+
+/// What an idempotency key is remembered under.
+pub(super) fn memory_key(queue: &QueueName, key: &Arc<str>) -> MemoryKey {
+    MemoryKey::Key {
+        queue: queue.clone(),
+        key: key.clone(),
+    }
+}
 
 /// The task that was accepted with this idempotency key, while its window lasts.
 pub(super) fn by_key(
     step: &Step<'_>,
-    shard: ShardId,
-    queue: &QueueName,
-    key: &Arc<str>,
+    key: &MemoryKey,
     digest: u64,
 ) -> Result<Option<TaskId>, Rejection> {
-    let key = MemoryKey::Key {
-        queue: queue.clone(),
-        key: key.clone(),
-    };
-    let Some(memory) = step.ledger(shard).memory(&key, step.now()) else {
+    let Some(memory) = remember::known(step, key) else {
         return Ok(None);
     };
     let task = memory.task(0);
@@ -51,10 +53,7 @@ pub(super) fn remember_key(
     (key, window_ms, digest): (Arc<str>, u64, u64),
 ) {
     let at = step.now();
-    let key = MemoryKey::Key {
-        queue: queue.clone(),
-        key,
-    };
+    let key = memory_key(queue, &key);
     let memory = Box::new(Memory {
         at,
         expires_at: at.plus_ms(window_ms),
@@ -81,6 +80,7 @@ pub(super) fn conflict(
     holder: TaskId,
     queue: &QueueName,
     new: NewTask,
+    by: &Arc<str>,
 ) -> Result<Accepted, Rejection> {
     let keys = new.keys.as_deref().expect("a conflict is about a key");
     let wanted = keys.unique.clone().expect("a conflict is about a key");
@@ -102,7 +102,8 @@ pub(super) fn conflict(
             (EnqueueEffect::Rescheduled, edit)
         }
     };
-    edit::record(step, holder, edit);
+    let by = by.clone();
+    edit::record(step, holder, Edit { by, ..edit });
     let accepted = Accepted { id: holder, how };
     Ok(keep_key(step, holder, queue, &new, accepted))
 }
@@ -163,7 +164,8 @@ fn replacing(
         own: own.terms.as_deref(),
         ..resolve::Levels::of(step, &task.queue, &task.kind)
     };
-    let life = resolve::life(&levels, not_before);
+    // What is said now is not over at once because the other task is late.
+    let life = resolve::life(&levels, not_before.max(step.now()));
     Ok(Edit {
         payload: Some(new.payload),
         version: Some(new.version),
@@ -184,8 +186,11 @@ fn rescheduling(
 ) -> Result<Edit, Rejection> {
     let task = waiting(step, holder)?;
     let not_before = start_of(step, task, wanted, new);
-    let life = task.life().map(|life| Life {
-        from: not_before,
+    // Once it has run, its time goes on. A bound that is past takes away nothing of what was left,
+    // and gives nothing.
+    let unborn = task.life().filter(|life| !life.begun);
+    let life = unborn.map(|life| Life {
+        from: not_before.max(life.from.min(step.now())),
         ..life
     });
     Ok(Edit {

@@ -3,11 +3,11 @@
 //! Owns memories: of request ids, of idempotency keys, and of the producers of enqueue streams.
 //! Each is an entity with an expiry of its own. Never decides what a repeated request is answered.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::Ledger;
-use crate::engine::ids::{QueueName, TaskId, Timestamp};
+use crate::engine::ids::{QueueName, ShardId, TaskId, Timestamp};
 use crate::engine::limits;
 
 /// What is remembered.
@@ -36,6 +36,22 @@ pub enum MemoryKey {
     },
 }
 
+impl MemoryKey {
+    /// The shard that remembers it. That of a key is its queue's, so that it goes with its task;
+    /// that of the others depends on nothing but their name: whatever a request is about, and
+    /// wherever its tasks go, it is found again. Part of the journal's format: it never changes.
+    #[must_use]
+    pub fn shard(&self, shard_count: u16) -> ShardId {
+        match self {
+            Self::Key { queue, .. } => queue.shard(shard_count),
+            Self::Request { namespace, id } | Self::Producer { namespace, id } => {
+                let name = namespace.bytes().chain([b'/']).chain(id.bytes());
+                ShardId::of_name(name, shard_count)
+            }
+        }
+    }
+}
+
 /// What is known of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
@@ -57,6 +73,12 @@ impl Memory {
     pub fn task(&self, place: u64) -> Option<TaskId> {
         let found = self.tasks.iter().rev().find(|(known, _)| *known == place);
         found.map(|(_, task)| *task)
+    }
+
+    /// The highest place or sequence.
+    #[must_use]
+    pub fn highest(&self) -> Option<u64> {
+        self.tasks.iter().map(|(place, _)| *place).max()
     }
 
     /// What it takes in memory, its key and its places in the indexes included, and about what it
@@ -111,6 +133,16 @@ impl Ledger {
     ) -> impl Iterator<Item = &(Timestamp, MemoryKey)> {
         let expiries = self.memory_expiries.iter();
         expiries.take_while(move |(at, _)| *at <= now)
+    }
+
+    /// Whether every memory is found by its expiry, and no other, and producers are counted.
+    #[must_use]
+    pub fn memories_are_indexed(&self) -> bool {
+        let is_producer = |key: &&MemoryKey| matches!(key, MemoryKey::Producer { .. });
+        let place = |(key, memory): (&MemoryKey, &Memory)| (memory.expires_at, key.clone());
+        let places: BTreeSet<(Timestamp, MemoryKey)> = self.memories.iter().map(place).collect();
+        places == self.memory_expiries
+            && self.memories.keys().filter(is_producer).count() == self.producers
     }
 
     pub(super) fn remembered(&mut self, key: &MemoryKey, memory: &Memory) {

@@ -170,7 +170,7 @@ pub struct Side {
     pub checkpoint: Option<Payload>,
     /// The task that this one continues.
     pub origin: Option<TaskId>,
-    /// Moves from queue to queue so far.
+    /// Moves from queue to queue so far, and follow-ups of follow-ups before it.
     pub hops: u32,
     /// The delay drawn for the latest retry.
     pub previous_delay_ms: Option<u64>,

@@ -4,6 +4,7 @@
 //! ledgers, and change them only through [`Step::record`] (I1). What a step emits is pushed by
 //! value into the turn, so nothing can be told before it is recorded.
 
+mod memory;
 mod replay;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,6 +73,7 @@ pub(super) struct Core {
     replayed_from: u64,
     partial: bool,
     unsaid_cleaning: Option<u64>,
+    pub(super) memories_max: usize,
 }
 
 impl Core {
@@ -103,6 +105,7 @@ impl Core {
             replayed_from: 1,
             partial: false,
             unsaid_cleaning: None,
+            memories_max: limits::MEMORIES_PER_SHARD_MAX,
         }
     }
 

@@ -147,6 +147,7 @@ fn who_redrives_many_is_kept_with_each() {
     world.report("w1", ("t1", 1), fail());
     world.wait_ms(1);
     let bulk = Bulk {
+        reason: "".into(),
         act: BulkAct::Redrive {
             delay_ms: 0,
             step_us: 0,

@@ -47,7 +47,7 @@ fn starve(world: &mut World, seconds: u64) -> Option<u64> {
         let next = (0..3).map(|index| format!("backlog{index}"));
         let next = next.chain((1..=second).map(|index| format!("t{index}")));
         let next = next.into_iter().find(|task| world.state(task) == "LEASED");
-        held = (next.expect("there is always more to do"), 1);
+        held = (next?, 1);
     }
     None
 }

@@ -15,7 +15,7 @@ use crate::engine::ids::{QueueName, ShardId};
 use crate::engine::ledger::{ReplayError, ReplayProblem};
 use crate::engine::rejection::Rejection;
 
-const SEEDS: u64 = 16;
+const SEEDS: u64 = 12;
 const STEPS: usize = 200;
 
 impl Storm {
@@ -25,14 +25,14 @@ impl Storm {
         self.segments.push((number, self.journal.len()));
     }
 
-    fn open_segment(&mut self) {
+    pub(super) fn open_segment(&mut self) {
         self.next_segment();
         self.give(Command::OpenSegment);
     }
 
     /// Records again what lives of the oldest segments, some at a time with the storm in between,
     /// and cuts them off; sometimes a crash comes between.
-    fn clean(&mut self, count: usize) {
+    pub(super) fn clean(&mut self, count: usize) {
         let (below, end) = self.segments[count];
         let opener = |recorded: &&Recorded| matches!(recorded.event, Event::SegmentOpened { .. });
         let openers: Vec<(ShardId, u64)> = self.journal[end..]

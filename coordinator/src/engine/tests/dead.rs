@@ -1,6 +1,6 @@
 //! Scripts of dead letters.
 
-use super::world::{World, complete, fail, fail_with, plain_policy, redrive};
+use super::world::{World, complete, discard, fail, fail_with, plain_policy, redrive};
 use crate::engine::command::{Bulk, BulkAct, Call, Cursor, ListTasks, Selection};
 use crate::engine::effect::Answer;
 use crate::engine::failure::{Failure, FailureClass};
@@ -47,6 +47,7 @@ fn bulk(
 ) -> (u64, u64, Option<Cursor>) {
     let before = world.now;
     let bulk = Bulk {
+        reason: "".into(),
         act,
         selection: selection(filter),
         before,
@@ -178,6 +179,7 @@ fn what_dies_again_while_many_are_redriven_is_left_alone() {
     };
     let again = |world: &mut World| {
         let bulk = Bulk {
+            reason: "".into(),
             act: act.clone(),
             selection: selection(Filter::default()),
             before,
@@ -213,13 +215,13 @@ fn discarded_dead_letters_are_over() {
 fn one_dead_letter_is_discarded_and_the_others_stay() {
     let mut world = graveyard(2);
     let id = world.id("t0");
-    let Ok(Answer::Task(view)) = world.call(Call::DiscardTask(id.into())) else {
+    let Ok(Answer::Task(view)) = world.call(discard(id)) else {
         panic!("no task");
     };
     assert_eq!((view.task.id, view.state.name()), (id, "DISCARDED"));
     world.expect(&["t0: Discarded"]);
     assert_eq!(world.state("t1"), "DEAD");
-    let again = world.call(Call::DiscardTask(id.into())).unwrap_err();
+    let again = world.call(discard(id)).unwrap_err();
     assert!(matches!(
         again,
         Rejection::WrongState {
@@ -238,14 +240,14 @@ fn only_the_dead_are_discarded() {
     world.enqueue("t1", "mail");
     world.quiet();
     let id = world.id("t1");
-    let refused = world.call(Call::DiscardTask(id.into())).unwrap_err();
+    let refused = world.call(discard(id)).unwrap_err();
     assert!(matches!(
         refused,
         Rejection::WrongState { state: "READY", .. }
     ));
     let stranger = TaskId::new(Timestamp(1), id.shard(), 1);
     assert_eq!(
-        world.call(Call::DiscardTask(stranger.into())).unwrap_err(),
+        world.call(discard(stranger)).unwrap_err(),
         Rejection::TaskNotFound(stranger)
     );
     assert_eq!(world.state("t1"), "READY");

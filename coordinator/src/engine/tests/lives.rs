@@ -14,25 +14,25 @@ fn waiting(task: NewTask) -> World {
     world
 }
 
-fn terms_of(ttl_ms: u64, deadline_ms: u64) -> Option<Box<Terms>> {
-    Some(Box::new(Terms {
+fn terms_of(ttl_ms: u64, deadline_ms: u64) -> Box<Terms> {
+    Box::new(Terms {
         ttl_ms: Some(ttl_ms),
         deadline_ms: Some(deadline_ms),
         ..Terms::default()
-    }))
+    })
 }
 
 #[test]
 fn a_task_s_own_ttl_goes_before_its_kind_s_and_that_before_its_queue_s() {
     let mut world = World::new();
     let of_queue = QueueChange {
-        terms: Some(terms_of(10_000, 100_000)),
+        terms: Some(Some(terms_of(10_000, 100_000))),
         ..QueueChange::default()
     };
     world.configure("mail", of_queue);
     world.enqueue("t1", "mail");
     world.set_kind(KindSettings {
-        terms: terms_of(20_000, 200_000),
+        terms: Some(terms_of(20_000, 200_000)),
         ..KindSettings::default()
     });
     world.enqueue("t2", "mail");

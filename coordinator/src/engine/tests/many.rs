@@ -15,6 +15,7 @@ fn bulk(
 ) -> (u64, u64, Option<Cursor>) {
     let clause = Clause::Kind(Equality::Is, kind.into());
     let bulk = Bulk {
+        reason: "".into(),
         act,
         selection: Selection {
             namespace: "default".into(),

@@ -22,11 +22,11 @@ fn delivered() -> World {
     world
 }
 
-fn mode(mode: DeliveryMode) -> Option<Box<Terms>> {
-    Some(Box::new(Terms {
+fn mode(mode: DeliveryMode) -> Box<Terms> {
+    Box::new(Terms {
         delivery: Some(mode),
         ..Terms::default()
-    }))
+    })
 }
 
 fn lost(world: &mut World) {
@@ -190,7 +190,7 @@ fn the_mode_of_the_grant_holds_until_the_lease_ends() {
         let mut world = World::new();
         let set = |world: &mut World, to| {
             let change = QueueChange {
-                terms: Some(mode(to)),
+                terms: Some(Some(mode(to))),
                 ..QueueChange::default()
             };
             world.configure("mail", change);
@@ -211,7 +211,7 @@ fn the_mode_of_the_grant_holds_until_the_lease_ends() {
 fn the_task_s_own_mode_goes_before_its_kind_s_and_that_before_its_queue_s() {
     let mut world = World::new();
     let change = QueueChange {
-        terms: Some(mode(DeliveryMode::AtMostOnce)),
+        terms: Some(Some(mode(DeliveryMode::AtMostOnce))),
         ..QueueChange::default()
     };
     world.configure("mail", change);
@@ -220,7 +220,7 @@ fn the_task_s_own_mode_goes_before_its_kind_s_and_that_before_its_queue_s() {
     let (most, least) = (DeliveryMode::AtMostOnce, DeliveryMode::AtLeastOnce);
     assert_eq!(effective(&mut world, "t1"), (most, Source::Queue));
     world.set_kind(KindSettings {
-        terms: mode(least),
+        terms: Some(mode(least)),
         ..KindSettings::default()
     });
     assert_eq!(effective(&mut world, "t1"), (least, Source::Kind));

@@ -22,13 +22,12 @@ const fn within(grace_ms: u64) -> CancelMode {
 /// Cancels t1; answers whether it is over.
 fn order(world: &mut World, mode: CancelMode) -> Result<bool, Rejection> {
     let id = world.id("t1");
-    match world.call_by("ann@desk", cancel_as(id, "not needed", mode))? {
-        Answer::Cancelled { over, task } => {
-            assert_eq!(over, task.state.name() == "CANCELLED");
-            Ok(over)
-        }
-        other => panic!("not answered: {other:?}"),
-    }
+    let answer = world.call_by("ann@desk", cancel_as(id, "not needed", mode))?;
+    let Answer::Cancelled { over, task } = answer else {
+        panic!("not answered: {answer:?}")
+    };
+    assert_eq!(over, task.state.name() == "CANCELLED");
+    Ok(over)
 }
 
 fn running() -> World {

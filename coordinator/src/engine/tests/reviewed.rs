@@ -198,6 +198,7 @@ fn finished_tasks_are_bounded_though_a_thousand_are_discarded() {
         .collect();
     world.say("w1", FromWorker::Reports(reports));
     let bulk = Bulk {
+        reason: "".into(),
         act: BulkAct::Discard,
         selection: Selection {
             namespace: "default".into(),
@@ -249,13 +250,11 @@ fn a_redrive_after_the_last_run_is_refused() {
         },
     })
     .unwrap();
-    let id = task.id;
+    let (id, task) = (task.id, Box::new(task));
     e.replay(&Recorded {
         shard: ShardId(0),
         seq: 2,
-        event: Event::TaskEnqueued {
-            task: Box::new(task),
-        },
+        event: Event::TaskEnqueued { task },
     })
     .unwrap();
     let mut t = Turn::default();
@@ -276,8 +275,7 @@ fn a_redrive_after_the_last_run_is_refused() {
         buffered: vec![],
         capacity: Capacity {
             tasks_max: 1,
-            bytes_max: None,
-            draining: false,
+            ..Capacity::default()
         },
     };
     e.step(

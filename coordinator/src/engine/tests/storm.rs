@@ -11,6 +11,7 @@ use std::sync::Arc;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use super::squall::Promises;
 use super::world::{START, plain_policy};
 use crate::codec::tests::through_the_codec;
 use crate::engine::agenda::Agenda;
@@ -22,6 +23,7 @@ use crate::engine::ids::{
 };
 use crate::engine::ledger::history::RunOutcome;
 use crate::engine::ledger::task::State;
+use crate::engine::ledger::terms::DeliveryMode;
 use crate::engine::sessions::{Held, Session};
 use crate::engine::{Engine, EngineConfig, Turn, invariants};
 
@@ -29,6 +31,8 @@ pub(super) const SHARDS: u16 = 3;
 pub(super) const QUEUES: [&str; 3] = ["a", "b", "c"];
 /// The shortest hard limit that is ever asked for.
 pub(super) const HARD_MS_MIN: u64 = 3000;
+/// Requests, keys and producers that a shard remembers.
+const MEMORIES_MAX: usize = 5;
 /// Ticks that one instant may ask for.
 const TICKS_MAX: usize = 64;
 
@@ -56,6 +60,9 @@ pub(super) struct Storm {
     pub(super) fences: BTreeMap<TaskId, Fence>,
     pub(super) recorded: BTreeSet<(TaskId, Fence)>,
     pub(super) cursor: Option<Cursor>,
+    pub(super) promises: Promises,
+    /// What becomes of each task whose present lease ends without a report.
+    delivery: BTreeMap<TaskId, DeliveryMode>,
     /// The segments of the journal: their numbers, and where in it they begin.
     pub(super) segments: Vec<(u64, usize)>,
 }
@@ -93,6 +100,8 @@ impl Storm {
             fences: BTreeMap::new(),
             recorded: BTreeSet::new(),
             cursor: None,
+            promises: Promises::default(),
+            delivery: BTreeMap::new(),
             segments: Vec::new(),
         };
         storm.begin();
@@ -100,6 +109,7 @@ impl Storm {
     }
 
     fn begin(&mut self) {
+        self.engine.core.memories_max = MEMORIES_MAX;
         self.next_segment();
         let mut turn = Turn::default();
         let epoch = self.engine.last_epoch() + 1;
@@ -137,11 +147,14 @@ impl Storm {
 
     pub(super) fn call(&mut self, call: Call) {
         self.next += 1;
-        let request = RequestId(self.next);
+        self.call_with(RequestId(self.next), Caller::default(), call);
+    }
+
+    pub(super) fn call_with(&mut self, request: RequestId, caller: Caller, call: Call) {
         self.open.insert(request);
         self.give(Command::Call {
             request,
-            caller: Caller::default(),
+            caller,
             call,
         });
     }
@@ -156,6 +169,7 @@ impl Storm {
                 Effect::Reply { request, reply } => {
                     assert!(self.open.remove(&request), "one reply a call");
                     if let Ok(answer) = reply {
+                        self.promises.answered(request, &answer, self.now);
                         self.answered(answer);
                     }
                 }
@@ -171,6 +185,11 @@ impl Storm {
             }
         }
         invariants::check(&self.engine);
+        for shard in self.engine.core.shards() {
+            // The call that fills the memory is still remembered, and so is its producer.
+            let count = shard.ledger().memory_count();
+            assert!(count <= MEMORIES_MAX + 2, "I9: {count} are remembered");
+        }
     }
 
     /// Nobody idles while there is work for it, nobody serves a caller who has gone, and what a
@@ -192,6 +211,11 @@ impl Storm {
                 let Some(index) = index.filter(|_| !paused) else {
                     continue;
                 };
+                // With aging, what goes first changes with time, and time is looked at by ticks.
+                let ages = queue.is_some_and(|queue| queue.settings.aging_ms.unwrap_or(0) > 0);
+                if ages && session.capacity.bytes_max.is_some() {
+                    continue;
+                }
                 let first = index.first_ready(&session.info.kinds, None);
                 let bytes = |id| shard.ledger().task(id).unwrap().payload.data.len() as u64;
                 let fits = first.is_some_and(|id| session.has_room(bytes(id)));
@@ -243,14 +267,30 @@ impl Storm {
         {
             self.not_before.insert(*id, *not_before);
         }
+        if let Event::TaskEdited { id, edit, .. } = event
+            && let Some(not_before) = edit.not_before
+        {
+            self.not_before.insert(*id, not_before);
+        }
+        if let Event::RetryScheduled { id, run, .. } = event
+            && matches!(run.outcome, RunOutcome::Crashed | RunOutcome::TimedOut)
+        {
+            let delivery = self.delivery.get(id).copied().unwrap_or_default();
+            let again = delivery == DeliveryMode::AtLeastOnce;
+            assert!(again, "rule 6: {id} may run at most once");
+        }
         if let Event::RetryScheduled { run, .. } | Event::TaskDied { run, .. } = event
             && run.outcome == RunOutcome::TimedOut
+            && run.failure.is_some()
         {
             let ran_ms = run.ended_at.since_ms(run.leased_at);
             assert!(
                 ran_ms >= HARD_MS_MIN + 10_000,
                 "timed out after {ran_ms} ms"
             );
+        }
+        if let Event::LeaseGranted { id, delivery, .. } = event {
+            self.delivery.insert(*id, *delivery);
         }
         if let Event::LeaseGranted { id, fence, at, .. } = event {
             assert!(self.not_before[id] <= *at, "I12: {id} before its time");
@@ -361,6 +401,7 @@ impl Storm {
         self.engine = self.replayed(seed);
         self.links.clear();
         self.open.clear();
+        self.promises.restarted();
         self.on_the_way.clear();
         self.workers
             .iter_mut()
@@ -399,6 +440,7 @@ impl Storm {
                 rebuilt.promote(ledger.task(id).unwrap());
             }
             assert_eq!(rebuilt.next_timer(), shard.agenda().next_timer());
+            assert_eq!(rebuilt.deaths(), shard.agenda().deaths());
             for (queue, index) in rebuilt.queues() {
                 assert_eq!(shard.agenda().queue(queue), Some(index), "rebuild == live");
             }

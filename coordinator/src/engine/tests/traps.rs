@@ -27,8 +27,8 @@ fn self_retry(message: &str) -> ReportOutcome {
     }
 }
 
-fn follow_up(kind: &str) -> Option<Box<Template>> {
-    Some(Box::new(Template {
+fn follow_up(kind: &str) -> Box<Template> {
+    Box::new(Template {
         queue: Some(queue("review")),
         kind: kind.into(),
         payload: text(""),
@@ -36,7 +36,7 @@ fn follow_up(kind: &str) -> Option<Box<Template>> {
         delay_ms: 0,
         version: 0,
         labels: Vec::new(),
-    }))
+    })
 }
 
 /// A task whose failure for good is to be reviewed.
@@ -45,7 +45,7 @@ fn reviewed() -> NewTask {
         max_attempts: Some(3),
         ..with_terms(Terms {
             follow_ups: FollowUps {
-                on_exhausted: follow_up("mark_for_review"),
+                on_exhausted: Some(follow_up("mark_for_review")),
                 ..FollowUps::default()
             },
             ..Terms::default()

@@ -308,6 +308,7 @@ impl BulkRun {
             before: self.before,
             after: self.after.take(),
             count_max,
+            reason: self.plan.reason.clone(),
         };
         let by = Caller {
             by: self.plan.by.clone(),

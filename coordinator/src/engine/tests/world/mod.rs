@@ -17,11 +17,14 @@ use crate::engine::ledger::Ledger;
 use crate::engine::rejection::Rejection;
 use crate::engine::{Engine, EngineConfig, Turn, invariants};
 
+mod asked;
+pub(super) mod follow;
 mod lifecycle;
 mod parts;
 mod replay;
 mod told;
 
+pub(super) use asked::*;
 pub(super) use lifecycle::*;
 pub(super) use parts::*;
 
@@ -49,6 +52,8 @@ pub(super) struct World {
     lose_transfers: bool,
     unchecked: bool,
     buffering: Vec<(LeaseToken, u64)>,
+    /// Where in the journal each turn ended.
+    ends: Vec<usize>,
     notices: Vec<Notice>,
 }
 
@@ -99,6 +104,7 @@ impl World {
             lose_transfers: false,
             unchecked: false,
             buffering: Vec::new(),
+            ends: Vec::new(),
             notices: Vec::new(),
         };
         let mut turn = Turn::default();
@@ -172,6 +178,7 @@ impl World {
             self.note_event(&recorded.event);
         }
         self.journal.extend(turn.events);
+        self.ends.push(self.journal.len());
         for effect in turn.effects {
             match effect {
                 Effect::Reply { request, reply } => {
@@ -460,6 +467,8 @@ impl World {
     /// The coordinator dies and starts again from its journal, in a later epoch.
     pub(super) fn restart(&mut self) {
         self.check_replay();
+        // No two runs draw the same.
+        self.config.seed += 1;
         let mut engine = Engine::new(self.config.clone());
         self.journal
             .iter()

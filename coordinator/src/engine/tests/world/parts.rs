@@ -76,6 +76,14 @@ pub(in crate::engine::tests) fn cancel_as(id: TaskId, reason: &str, mode: Cancel
     Call::CancelTask { task, cancel }
 }
 
+/// A call that deletes a dead letter.
+pub(in crate::engine::tests) fn discard(id: TaskId) -> Call {
+    Call::DiscardTask {
+        task: id.into(),
+        reason: "".into(),
+    }
+}
+
 /// A call that puts a dead letter back.
 pub(in crate::engine::tests) fn redrive(id: TaskId, delay_ms: u64) -> Call {
     Call::RedriveTask {

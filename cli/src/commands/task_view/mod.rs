@@ -1,8 +1,10 @@
-//! Tasks as people read them: in lists, and one in full with its history.
+//! Tasks as people read them: in lists, and one in full.
 //!
-//! Pure: protos in, text out.
+//! Pure: protos in, text out. What holds for a task and what was done with it is in `life`, its runs
+//! in `history`.
 
-use std::collections::BTreeMap;
+mod history;
+mod life;
 
 use redrive_proto::v1;
 
@@ -86,20 +88,66 @@ pub(crate) fn full(style: &Style, task: &v1::Task) -> String {
                 .map(|line| format!("\n  {}", human::printable(line))),
         );
     }
-    if !task.history.is_empty() {
-        text.push_str("\n\n");
-        text.push_str(&history(style, task));
+    for part in [
+        life::effective(style, task),
+        life::acts(style, task),
+        history::runs(style, task),
+        history::decisions(style, task),
+    ] {
+        if !part.is_empty() {
+            text.push_str("\n\n");
+            text.push_str(&part);
+        }
     }
     text
 }
 
-fn entries<'a>(style: &Style, task: &'a v1::Task) -> Vec<(&'a str, String)> {
-    let now = style.now;
+fn entries(style: &Style, task: &v1::Task) -> Vec<(&'static str, String)> {
     let spec = task.spec.clone().unwrap_or_default();
+    let mut entries = vec![
+        ("Id", task.task_id.clone()),
+        ("Namespace", task.namespace.clone()),
+        ("Queue", spec.queue.clone()),
+        ("Kind", spec.kind.clone()),
+        ("Version", some(spec.schema_version)),
+        ("Key", spec.idempotency_key.clone()),
+        ("Unique key", life::unique(&spec)),
+    ];
+    entries.extend(standing(style, task));
+    entries.extend(life::endings(style, task));
+    entries.extend(contents(task, &spec));
+    entries
+}
+
+/// Where the task stands, and what has been used of its budgets.
+fn standing(style: &Style, task: &v1::Task) -> Vec<(&'static str, String)> {
+    let now = style.now;
     let budgets = task.budgets.unwrap_or_default();
-    let labels: BTreeMap<String, String> = spec.labels.clone().into_iter().collect();
-    let labels: Vec<String> = labels
-        .into_iter()
+    let next = task.next_attempt_time.as_ref();
+    vec![
+        ("State", state(task.state())),
+        ("Reason", reason(task)),
+        ("Outcome", task.outcome_label.clone()),
+        ("Worker", task.worker_id.clone()),
+        ("Progress", life::progress(style, task)),
+        ("Next attempt", human::instant(now, next)),
+        ("Enqueued", human::instant(now, task.enqueue_time.as_ref())),
+        ("Ended", human::instant(now, task.end_time.as_ref())),
+        ("Runs", task.runs.to_string()),
+        ("Failures", of(budgets.failures, budgets.attempts_max)),
+        ("Crashes", of(budgets.crashes, budgets.crashes_max)),
+        ("Deferrals", of(budgets.deferrals, budgets.deferrals_max)),
+        ("Redrives", some(task.redrives)),
+        ("Routed from", task.origin_task_id.clone()),
+    ]
+}
+
+/// What the task brings and what it left.
+fn contents(task: &v1::Task, spec: &v1::TaskSpec) -> Vec<(&'static str, String)> {
+    let payload = |payload: Option<&v1::Payload>| human::payload(payload, human::PAYLOAD_CHARS_MAX);
+    let labels: Vec<String> = spec
+        .labels
+        .iter()
         .map(|(key, value)| format!("{key}={value}"))
         .collect();
     let priority = match spec.priority() {
@@ -109,107 +157,29 @@ fn entries<'a>(style: &Style, task: &'a v1::Task) -> Vec<(&'a str, String)> {
         v1::Priority::High => "high",
         v1::Priority::Highest => "highest",
     };
-    let times = |count: u32| {
-        if count == 0 {
-            String::new()
-        } else {
-            count.to_string()
-        }
-    };
     vec![
-        ("Id", task.task_id.clone()),
-        ("Namespace", task.namespace.clone()),
-        ("Queue", spec.queue.clone()),
-        ("Kind", spec.kind.clone()),
-        ("State", state(task.state())),
-        ("Reason", task.state_reason.clone()),
-        ("Outcome", task.outcome_label.clone()),
-        ("Worker", task.worker_id.clone()),
-        (
-            "Next attempt",
-            human::instant(now, task.next_attempt_time.as_ref()),
-        ),
-        ("Enqueued", human::instant(now, task.enqueue_time.as_ref())),
-        ("Ended", human::instant(now, task.end_time.as_ref())),
-        ("Runs", task.runs.to_string()),
-        ("Failures", of(budgets.failures, budgets.attempts_max)),
-        ("Crashes", of(budgets.crashes, budgets.crashes_max)),
-        ("Deferrals", of(budgets.deferrals, budgets.deferrals_max)),
-        ("Redrives", times(task.redrives)),
-        ("Routed from", task.origin_task_id.clone()),
-        ("Policy", task.effective_retry_policy.clone()),
-        ("Timeouts", timeouts(task.effective_timeouts.as_ref())),
         ("Priority", priority.to_owned()),
         ("Labels", labels.join(" ")),
-        (
-            "Payload",
-            human::payload(spec.payload.as_ref(), human::PAYLOAD_CHARS_MAX),
-        ),
-        (
-            "Result",
-            human::payload(task.result.as_ref(), human::PAYLOAD_CHARS_MAX),
-        ),
-        (
-            "Checkpoint",
-            human::payload(task.checkpoint.as_ref(), human::PAYLOAD_CHARS_MAX),
-        ),
+        ("Payload", payload(spec.payload.as_ref())),
+        ("Result", payload(task.result.as_ref())),
+        ("Checkpoint", payload(task.checkpoint.as_ref())),
         ("Last failure", human::failure(task.last_failure.as_ref())),
     ]
 }
 
-fn history(style: &Style, task: &v1::Task) -> String {
-    let columns = [
-        Column::Number("RUN"),
-        Column::Number("ATTEMPT"),
-        Column::Whole("OUTCOME"),
-        Column::Text("WORKER"),
-        Column::Number("TOOK"),
-        Column::Text("RULE"),
-        Column::Number("THEN WAIT"),
-        Column::Text("FAILURE"),
-    ];
-    let mut table = Table::wrapped(style, &columns);
-    for run in &task.history {
-        table.row([
-            run.run.to_string(),
-            run.attempt.to_string(),
-            outcome(run),
-            run.worker_id.clone(),
-            took(run),
-            run.rule.clone(),
-            human::maybe_span(run.delay.as_ref()),
-            human::failure(run.failure.as_ref()),
-        ]);
-    }
-    let mut text = table.render();
-    if task.history_omitted > 0 {
-        text.push_str(&format!(
-            "\n{} runs in between are not kept",
-            task.history_omitted
-        ));
-    }
-    text
-}
-
-fn outcome(run: &v1::Run) -> String {
-    let name = human::enum_name(run.outcome().as_str_name(), "RUN_OUTCOME_");
-    match (name.is_empty(), run.started) {
-        (false, _) => name,
-        (true, true) => "(running)".to_owned(),
-        (true, false) => "(leased)".to_owned(),
+/// Why it stands there, and what can be done where that is not plain.
+fn reason(task: &v1::Task) -> String {
+    match task.state_reason.as_str() {
+        "NO_WORKER" => "NO_WORKER: no connected worker runs its kind and version".to_owned(),
+        reason => reason.to_owned(),
     }
 }
 
-fn took(run: &v1::Run) -> String {
-    let instant = |at: Option<prost_types::Timestamp>| {
-        at.and_then(|at| std::time::SystemTime::try_from(at).ok())
-    };
-    match (instant(run.lease_time), instant(run.end_time)) {
-        (Some(begin), Some(end)) => human::span(std::time::Duration::from_millis(
-            u64::try_from(end.duration_since(begin).unwrap_or_default().as_millis())
-                .unwrap_or(u64::MAX),
-        )),
-        (_, _) => String::new(),
+/// A count that is worth saying.
+fn some(count: u32) -> String {
+    match count {
+        0 => String::new(),
+        count => count.to_string(),
     }
 }
 
@@ -233,12 +203,27 @@ fn of(used: u32, most: u32) -> String {
     }
 }
 
-/// "soft 30s, hard 1m"; empty where there is none.
+/// "at most once"; empty where nothing is said.
+pub(crate) fn delivery(mode: v1::DeliveryMode) -> String {
+    match mode {
+        v1::DeliveryMode::Unspecified => "",
+        v1::DeliveryMode::AtLeastOnce => "at least once",
+        v1::DeliveryMode::AtMostOnce => "at most once",
+    }
+    .to_owned()
+}
+
+/// "soft 30s, hard 1m, extend to 4m"; empty where there is none.
 pub(crate) fn timeouts(timeouts: Option<&v1::Timeouts>) -> String {
     let Some(timeouts) = timeouts else {
         return String::new();
     };
-    [("soft", &timeouts.soft), ("hard", &timeouts.hard)]
+    let limits = [
+        ("soft", &timeouts.soft),
+        ("hard", &timeouts.hard),
+        ("extend to", &timeouts.extend_max),
+    ];
+    limits
         .into_iter()
         .filter_map(|(name, limit)| {
             limit
