@@ -156,10 +156,16 @@ async fn thousands_go_in_steps_and_dropping_the_call_stops_it_between_two() {
     let request = pb::CancelTasksRequest::default;
     let mut dropped = harness.tasks().cancel_tasks(request()).await.unwrap();
     let first = dropped.get_mut().message().await.unwrap().unwrap();
-    assert_eq!((first.cancelled, first.done), (1000, false));
+    assert!(
+        (1..=1000).contains(&first.cancelled) && !first.done,
+        "{first:?}"
+    );
     drop(dropped);
     let [matched, now, cancelling] = cancelled(&harness, request()).await;
-    assert!(matched == now && now <= 2490 && cancelling == 0, "{now}");
+    assert!(
+        matched == now && now <= TASKS as u64 - 10 && cancelling == 0,
+        "{now}"
+    );
     let counts = harness.client().queue("q").await.unwrap().counts.unwrap();
     assert_eq!((counts.ready, counts.scheduled), (0, 0));
     let mut worker = raw(&harness).await;

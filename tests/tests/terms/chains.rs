@@ -160,6 +160,17 @@ async fn a_chain_of_the_longest_length_runs_to_its_end() {
     );
 }
 
+/// The next task of a queue, leased by a call, so that nothing else is under way.
+async fn leased(harness: &Harness, queue: &str) -> pb::Delivery {
+    let request = pb::LeaseTasksRequest {
+        worker: Some(make::worker_info("w", queue)),
+        wait: Some(make::ms(20_000)),
+        ..Default::default()
+    };
+    let leased = harness.workers().lease_tasks(request).await.unwrap();
+    leased.into_inner().deliveries.remove(0)
+}
+
 #[tokio::test]
 async fn a_chain_goes_on_exactly_once_over_restarts() {
     for end in End::ALL {
@@ -169,14 +180,11 @@ async fn a_chain_goes_on_exactly_once_over_restarts() {
         harness.enqueue(new.on_success(next("thank"))).await;
         let links = [("q", "k"), ("after", "second"), ("after", "third")];
         for (queue, kind) in links {
-            let mut worker = raw_of(&harness, "w", queue).await;
-            let delivery = worker.next_delivery().await;
+            let delivery = leased(&harness, queue).await;
             assert_eq!(delivery.kind, kind, "{end:?}");
-            worker
-                .report_one(make::complete_with(&delivery, kind))
-                .await;
-            worker.round_trip().await;
-            drop(worker);
+            let reports = vec![make::complete_with(&delivery, kind)];
+            let request = pb::ReportTasksRequest { reports };
+            harness.workers().report_tasks(request).await.unwrap();
             harness = harness.again(end).await;
         }
         let mut worker = raw_of(&harness, "w", "after").await;
@@ -248,7 +256,12 @@ async fn a_handler_that_fails_its_payload_ends_the_chain_as_failed() {
         .await;
     let list = made(&harness, "q", "list").await;
     let dead = harness.end_of(&list.task_id).await;
-    assert_eq!(&*dead.state_reason, "NOT_RETRYABLE");
+    assert_eq!(dead.state(), TaskState::Dead);
+    let failure = dead.last_failure.unwrap();
+    assert_eq!(
+        failure.failure_class(),
+        redrive_worker::FailureClass::Invalid
+    );
     let chain = task(1, 1)
         .then(NextTask::new("discard"))
         .then(NextTask::new("k"));

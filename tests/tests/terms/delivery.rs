@@ -94,7 +94,7 @@ async fn a_reported_failure_a_release_and_a_drain_are_no_lost_lease() {
     let id = harness.enqueue(of_kind("endless")).await;
     when_noted(&notes, 5).await;
     first.ask(Stop::Drain).await;
-    assert_eq!(first.left().await.unwrap().released, 1);
+    assert_eq!(first.left().await.unwrap().released, 2);
     assert_eq!(
         harness.task(&id).await.state(),
         TaskState::Ready,

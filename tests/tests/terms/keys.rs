@@ -137,7 +137,7 @@ async fn a_key_names_its_task_for_every_call_over_a_restart() {
 async fn a_result_is_waited_for_by_the_key_and_a_dead_letter_is_discarded_by_it() {
     let harness = Harness::start().await;
     async fn fatal(_: TaskContext) -> TaskResult<()> {
-        Err(TaskError::new(redrive_worker::FailureClass::Business, "no"))
+        Err(TaskError::new(redrive_worker::FailureClass::Internal, "no"))
     }
     let builder = sdk(&harness).task("k", echo).task("fatal", fatal);
     let wait = async {

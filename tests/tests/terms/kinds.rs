@@ -231,8 +231,9 @@ async fn the_latest_proposal_holds_until_an_operator_speaks_and_again_after_a_de
 #[tokio::test]
 async fn the_same_proposal_again_is_no_change_and_a_worker_is_taken_in_any_case() {
     let harness = Harness::start().await;
-    proposing(&harness, "w1", 3).stop().await;
+    let first = proposing(&harness, "w1", 3);
     let before = proposed(&harness, "w1").await;
+    first.stop().await;
     let worker = proposing(&harness, "w2", 3);
     let id = harness.enqueue(NewTask::new("q", "k")).await;
     harness.end_of(&id).await;

@@ -56,6 +56,13 @@ async fn a_stream_over_a_network_that_breaks_loses_nothing_and_doubles_nothing()
         })
         .await;
         proxy.cut_and_clear();
+        let last = tickets.pop().unwrap();
+        assert!(
+            !within("the last acknowledgement", last)
+                .await
+                .unwrap()
+                .is_empty()
+        );
     }
     let totals = within("the acknowledgements", stream.finish())
         .await

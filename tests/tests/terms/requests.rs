@@ -88,12 +88,8 @@ async fn an_enqueue_is_done_once_and_answered_with_the_same_tasks() {
         );
     }
     batch.tasks.truncate(2);
-    for other in ask(&batch).await {
-        let Some(pb::enqueue_result::Result::Refusal(refusal)) = other.result else {
-            panic!("{other:?}");
-        };
-        reused().check("another batch", &refusal);
-    }
+    let other = harness.tasks().enqueue_tasks(batch).await;
+    reused().check_status("another batch", other);
     for queue in ["q", "a", "b", "c"] {
         assert_eq!(enqueued(&harness, queue).await, 1, "{queue}");
     }

@@ -235,8 +235,14 @@ async fn what_cannot_be_kept_or_selected_is_refused() {
     };
     let at = |says: &[&str]| of("selection.filter", says);
     let cases = [
-        (list("outcome_label < paid"), at(&["'<'", "="])),
-        (list("outcome_label"), at(&["position"])),
+        (
+            list("outcome_label < paid"),
+            at(&["<", "= or !=", "character 15"]),
+        ),
+        (
+            list("outcome_label"),
+            at(&["nothing at character 14", "= or !="]),
+        ),
     ];
     refused!(harness.tasks(), list_tasks, cases);
     // A label that cannot be leaves the lease where it is.
