@@ -1,5 +1,6 @@
 //! Cancels of one task: asked for, by force, only while it waits; over reconnects and restarts.
 
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -251,7 +252,10 @@ async fn an_order_holds_over_a_restart_and_ends_when_it_said() {
         let ended = harness.end_of(&timed).await;
         assert_eq!(ended.state(), TaskState::Cancelled, "{end:?}");
         let mut back = away.resume(&[&asked_delivery, &timed_delivery]).await;
-        assert_eq!(back.welcome.lost, [timed_delivery.lease_token.clone()]);
+        assert_eq!(
+            back.welcome.lost,
+            slice::from_ref(&timed_delivery.lease_token)
+        );
         let told = back.next_cancel().await;
         assert_eq!(
             (told.reason(), &told.lease_token, &*told.detail),
@@ -286,7 +290,7 @@ async fn what_was_cancelled_while_its_worker_was_away_is_lost_to_it() {
     .await;
     cancel(&harness, &id, Cancel::force()).await;
     let mut back = away.resume(&[&delivery]).await;
-    assert_eq!(back.welcome.lost, [delivery.lease_token.clone()]);
+    assert_eq!(back.welcome.lost, slice::from_ref(&delivery.lease_token));
     let late = back.report_one(make::complete(&delivery)).await;
     assert_eq!(late.status(), ReportStatus::Superseded);
     never_again(&harness, &mut back, &id, 1).await;

@@ -272,7 +272,8 @@ async fn both_keep_their_instants_over_a_restart_and_what_is_overdue_ends_afterw
             assert!(life_ms(&dead) >= least_ms, "{end:?}");
         }
         let mut back = away.resume(&[&delivery]).await;
-        assert_eq!(back.welcome.lost, [delivery.lease_token.clone()], "{end:?}");
+        let lost = std::slice::from_ref(&delivery.lease_token);
+        assert_eq!(back.welcome.lost, lost, "{end:?}");
         let late = back.report_one(make::complete(&delivery)).await;
         assert_eq!(late.status(), ReportStatus::Superseded, "{end:?}");
     }

@@ -286,6 +286,32 @@ async fn the_settings_of_a_queue_outlive_a_restart() {
 }
 
 #[tokio::test]
+async fn operators_who_change_different_terms_at_once_lose_nothing() {
+    let harness = Harness::start().await;
+    let client = harness.client();
+    for ms in 1..=30 {
+        let terms = pb::Terms {
+            ttl: Some(make::ms(ms)),
+            deadline: Some(make::ms(ms)),
+            result_ttl: Some(make::ms(ms)),
+            ..Default::default()
+        };
+        let settings = pb::QueueSettings {
+            terms: Some(terms.clone()),
+            ..Default::default()
+        };
+        let update = |field| {
+            let (client, settings) = (client.clone(), settings.clone());
+            async move { client.update_queue("q", settings, &[field]).await.unwrap() }
+        };
+        let fields = ["terms.ttl", "terms.deadline", "terms.result_ttl"];
+        futures::future::join_all(fields.map(update)).await;
+        let queue = client.queue("q").await.unwrap();
+        assert_eq!(queue.settings.unwrap().terms, Some(terms));
+    }
+}
+
+#[tokio::test]
 async fn a_mode_or_aging_that_cannot_be_is_refused() {
     let harness = Harness::start().await;
     let spec = pb::TaskSpec {

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use redrive_client::{Cancel, Client, NewTask, TaskUpdate, UniqueKey};
+use futures::TryStreamExt as _;
+use futures::stream::BoxStream;
+use redrive_client::{Cancel, Client, Error, NewTask, TaskUpdate, UniqueKey};
 use redrive_proto::v1::{self as pb, ActKind, ConflictAction, Source, TaskState};
 use redrive_tests::harness::End;
 use redrive_tests::refusal::Expected;
-use redrive_tests::{Harness, make};
+use redrive_tests::{Harness, make, within};
 use tonic::Request;
 
 use super::{folder, later, raw, task};
@@ -22,16 +24,15 @@ fn acts(task: &pb::Task) -> Vec<(ActKind, &str, &str)> {
         .collect()
 }
 
-#[tokio::test]
-async fn a_run_keeps_how_it_was_judged_after_the_policy_has_changed() {
-    let harness = Harness::start().await;
-    let client = harness.client();
-    let mut worker = raw(&harness).await;
-    let named = |name: &str| Some(pb::queue_settings::Retry::RetryPolicy(name.to_owned()));
-    let queue = pb::QueueSettings {
-        retry: named("sidekiq"),
+fn sidekiq() -> pb::QueueSettings {
+    pb::QueueSettings {
+        retry: Some(pb::queue_settings::Retry::RetryPolicy("sidekiq".to_owned())),
         ..Default::default()
-    };
+    }
+}
+
+/// A kind whose policy decides by a rule.
+fn of_kind() -> pb::KindSettings {
     let inline = pb::RetryPolicy {
         name: "of-kind".to_owned(),
         rules: vec![pb::RetryRule {
@@ -41,10 +42,18 @@ async fn a_run_keeps_how_it_was_judged_after_the_policy_has_changed() {
         }],
         ..make::policy(9, 3_600_000)
     };
-    let kind = pb::KindSettings {
+    pb::KindSettings {
         retry: Some(pb::kind_settings::Retry::InlineRetryPolicy(inline)),
         ..Default::default()
-    };
+    }
+}
+
+#[tokio::test]
+async fn a_run_keeps_how_it_was_judged_after_the_policy_has_changed() {
+    let harness = Harness::start().await;
+    let client = harness.client();
+    let mut worker = raw(&harness).await;
+    let (queue, kind) = (sidekiq(), of_kind());
     let id = harness.enqueue(NewTask::new("q", "k")).await;
     let retry_now = TaskUpdate::new().delay(Duration::ZERO);
     let first = worker.next_delivery().await;
@@ -99,6 +108,12 @@ async fn a_run_keeps_how_it_was_judged_after_the_policy_has_changed() {
         ("all", Some(make::ms(20)), Some(make::ms(20)))
     );
     assert!(ended.history[0].base_delay.is_some() && ended.history[0].delay.is_some());
+}
+
+#[tokio::test]
+async fn a_policy_of_the_task_itself_has_no_revision() {
+    let harness = Harness::start().await;
+    let mut worker = raw(&harness).await;
     let own = harness.enqueue(task(1, 1)).await;
     let delivery = worker.next_delivery().await;
     worker.report_one(make::fail(&delivery, "no")).await;
@@ -287,14 +302,112 @@ async fn an_actor_that_cannot_be_is_refused_by_every_change_and_nothing_is_done(
         }),
     );
     assert_eq!(harness.task(&id).await.state(), TaskState::Scheduled);
+}
+
+#[tokio::test]
+async fn an_actor_is_printable() {
+    let harness = Harness::start().await;
     let stray = Expected::field("metadata.redrive-actor", &["'\\t'", "use printable"]);
     let mut request = Request::new(pb::PauseQueueRequest {
-        queue: queue(),
+        queue: "q".to_owned(),
         ..Default::default()
     });
     let actor = "a\tb".parse().unwrap();
     request.metadata_mut().insert("redrive-actor", actor);
     let answer = harness.queues().pause_queue(request).await;
     stray.check_status("a tab", answer);
-    assert!(!harness.client().queue("q").await.unwrap().paused);
+    assert!(
+        harness.client().queue("q").await.is_err(),
+        "nothing was done"
+    );
+}
+
+#[tokio::test]
+async fn acts_on_many_are_kept_with_each_of_them() {
+    let harness = Harness::start().await;
+    let ann = ann(&harness);
+    let mut worker = raw(&harness).await;
+    let mut dead = Vec::new();
+    for _ in 0..2 {
+        dead.push(harness.enqueue(task(1, 1)).await);
+        let delivery = worker.next_delivery().await;
+        worker.report_one(make::fail(&delivery, "no")).await;
+    }
+    drop(worker);
+    harness.client().pause_queue("q", "").await.unwrap();
+    let waiting = harness.enqueue(later().label("import", "spring")).await;
+    let reason = || "the route is back".to_owned();
+    let redrive = pb::RedriveDeadLettersRequest {
+        count_max: 1,
+        reason: reason(),
+        ..Default::default()
+    };
+    let discard = pb::DiscardDeadLettersRequest {
+        expected_count: Some(1),
+        reason: reason(),
+        ..Default::default()
+    };
+    let cancel = pb::CancelTasksRequest {
+        selection: Some(ann.select("q", "labels.import = spring")),
+        reason: reason(),
+        ..Default::default()
+    };
+    ended(ann.redrive_many(redrive)).await;
+    ended(ann.discard_many(discard)).await;
+    ended(ann.cancel_many(cancel)).await;
+    let mut seen = Vec::new();
+    for id in [&dead[0], &dead[1], &waiting] {
+        let task = harness.task(id).await;
+        let act = task.acts[0].clone();
+        seen.push((act.act(), act.actor, act.note));
+    }
+    let kinds = [
+        ActKind::Redriven,
+        ActKind::Discarded,
+        ActKind::CancelRequested,
+    ];
+    let expected = kinds.map(|kind| (kind, "ann@desk".to_owned(), reason()));
+    assert_eq!(seen, expected);
+}
+
+/// Reads an act on many to its end.
+async fn ended<T: std::fmt::Debug>(
+    call: impl Future<Output = Result<BoxStream<'static, Result<T, Error>>, Error>>,
+) {
+    let progress: Vec<T> = call.await.unwrap().try_collect().await.unwrap();
+    assert!(!progress.is_empty());
+}
+
+#[tokio::test]
+async fn watchers_are_told_of_changes_cancels_and_expiries() {
+    let harness = Harness::start().await;
+    let client = harness.client();
+    let mut watch = client.watch("q", "").await.unwrap();
+    let id = harness.enqueue(later().ttl(Duration::from_millis(1))).await;
+    let update = TaskUpdate::new().delay(Duration::ZERO);
+    client.update(&id, update).await.unwrap();
+    harness.end_of(&id).await;
+    client
+        .redrive(&id, Duration::from_secs(3600), "")
+        .await
+        .unwrap();
+    client.cancel(&id, "").await.unwrap();
+    let mut seen = Vec::new();
+    while seen.len() < 5 {
+        let told = within("events", watch.try_next()).await.unwrap().unwrap();
+        let told = told.events.into_iter();
+        seen.extend(told.map(|event| (event.r#type(), event.reason)));
+    }
+    use pb::EventType::{DeadLettered, Edited, Ended, Enqueued, Redriven};
+    let expected = [
+        (Enqueued, ""),
+        (Edited, "EDITED"),
+        (DeadLettered, "TTL_EXPIRED"),
+        (Redriven, ""),
+        (Ended, "CANCELLED"),
+    ];
+    assert_eq!(
+        seen,
+        expected.map(|(kind, reason)| (kind, reason.to_owned()))
+    );
 }

@@ -300,6 +300,14 @@ async fn a_kind_that_cannot_be_is_refused_and_nothing_is_set() {
         ),
     ];
     refused!(harness.kinds(), set_kind, cases);
+    assert!(harness.client().kind("k").await.is_err());
+    harness.still_serves().await;
+}
+
+#[tokio::test]
+async fn a_kind_without_settings_is_not_found_and_a_page_that_cannot_be_is_refused() {
+    let harness = Harness::start().await;
+    let of = Expected::field;
     let unknown = Expected::reason(Code::NotFound, "KIND_NOT_FOUND", &["default/k"]);
     let get = pb::GetKindRequest {
         kind: "k".to_owned(),

@@ -139,7 +139,14 @@ async fn a_reschedule_moves_the_start_alone_and_never_beyond_the_bound() {
     assert_eq!(answer, (id.clone(), EnqueueEffect::Rescheduled));
     assert!((300_000..310_000).contains(&wait_ms().await));
     let bounded = only(action).postpone_max(minutes(10));
-    let third = new(bounded).not_before(SystemTime::now() + minutes(60));
+    let enqueued: SystemTime = harness
+        .task(&id)
+        .await
+        .enqueue_time
+        .unwrap()
+        .try_into()
+        .unwrap();
+    let third = new(bounded).not_before(enqueued + minutes(60));
     enqueue(&harness, third).await.unwrap();
     assert_eq!(wait_ms().await, 600_000);
     let task = harness.task(&id).await;
