@@ -14,7 +14,8 @@ use redrive_coordinator::run::{Running, StartError, start};
 use redrive_coordinator::shell::shutdown::StopError;
 use redrive_proto::v1::{
     self as pb, dead_letter_service_client::DeadLetterServiceClient,
-    event_service_client::EventServiceClient, queue_service_client::QueueServiceClient,
+    event_service_client::EventServiceClient, kind_service_client::KindServiceClient,
+    queue_service_client::QueueServiceClient,
     retry_policy_service_client::RetryPolicyServiceClient,
     server_service_client::ServerServiceClient, task_service_client::TaskServiceClient,
     worker_service_client::WorkerServiceClient,
@@ -25,6 +26,20 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::process::quiet_address;
 use crate::wait::{PATIENCE, eventually, within};
+
+/// How a coordinator ends before it is started again.
+#[derive(Clone, Copy, Debug)]
+pub enum End {
+    /// In good order.
+    Stopped,
+    /// Without a word.
+    Dropped,
+}
+
+impl End {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Stopped, Self::Dropped];
+}
 
 /// A coordinator that lives as long as this value.
 #[derive(Debug)]
@@ -113,6 +128,15 @@ impl Harness {
         .await
     }
 
+    /// Ends it like this and starts it again on its data directory, at the same addresses.
+    #[must_use]
+    pub async fn again(self, end: End) -> Self {
+        match end {
+            End::Stopped => self.restart().await,
+            End::Dropped => self.crash().await,
+        }
+    }
+
     /// The Rust client of this coordinator.
     #[must_use]
     pub const fn client(&self) -> &Client {
@@ -161,6 +185,12 @@ impl Harness {
     #[must_use]
     pub fn queues(&self) -> QueueServiceClient<Channel> {
         QueueServiceClient::new(self.client.channel())
+    }
+
+    /// The generated stub, without any check of its own.
+    #[must_use]
+    pub fn kinds(&self) -> KindServiceClient<Channel> {
+        KindServiceClient::new(self.client.channel())
     }
 
     /// The generated stub, without any check of its own.

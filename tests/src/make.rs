@@ -92,6 +92,37 @@ pub fn report(lease_token: &Bytes, outcome: pb::report::Outcome) -> pb::Report {
     }
 }
 
+/// A payload of these bytes, that says nothing of what they are.
+#[must_use]
+pub fn payload(data: impl Into<Bytes>) -> pb::Payload {
+    pb::Payload {
+        data: data.into(),
+        content_type: String::new(),
+    }
+}
+
+/// The report that a run is done, with this result.
+#[must_use]
+pub fn complete_with(delivery: &pb::Delivery, result: &str) -> pb::Report {
+    let complete = pb::Complete {
+        result: Some(payload(result.to_owned())),
+        ..Default::default()
+    };
+    report(
+        &delivery.lease_token,
+        pb::report::Outcome::Complete(complete),
+    )
+}
+
+/// A heartbeat that says nothing.
+#[must_use]
+pub fn beat(delivery: &pb::Delivery) -> pb::Heartbeat {
+    pb::Heartbeat {
+        lease_token: delivery.lease_token.clone(),
+        ..Default::default()
+    }
+}
+
 /// The report that a run is done, without a result.
 #[must_use]
 pub fn complete(delivery: &pb::Delivery) -> pb::Report {

@@ -176,6 +176,21 @@ impl RawWorker {
         .await
     }
 
+    /// What became of the next heartbeat that is answered.
+    pub async fn next_beat_ack(&mut self) -> pb::HeartbeatAck {
+        self.next("the answer to a heartbeat", |message| match message {
+            Message::HeartbeatAcks(batch) => batch.acks.first().cloned(),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Sends heartbeats.
+    pub async fn beat(&self, heartbeats: Vec<pb::Heartbeat>) {
+        let batch = pb::HeartbeatBatch { heartbeats };
+        self.say(work_request::Message::Heartbeats(batch)).await;
+    }
+
     /// The next delivery, without a word to the coordinator: it has not begun.
     pub async fn next_unstarted(&mut self) -> pb::Delivery {
         self.until("a delivery", |worker| worker.deliveries.pop_front())

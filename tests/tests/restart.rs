@@ -12,29 +12,14 @@ use futures::TryStreamExt as _;
 use redrive_client::NewTask;
 use redrive_coordinator::journal::Durability;
 use redrive_proto::v1::{self as pb, ReportStatus, TaskState};
+use redrive_tests::harness::End;
 use redrive_tests::process::Folder;
 use redrive_tests::{Harness, RawWorker, SdkWorker, harness, make};
 use redrive_worker::{State, TaskResult, Worker};
 use tokio::sync::Semaphore;
 
-/// How a coordinator ends before it is started again.
-#[derive(Clone, Copy, Debug)]
-enum End {
-    Stopped,
-    Dropped,
-}
-
-const ENDS: [End; 2] = [End::Stopped, End::Dropped];
-
 fn folder() -> Folder {
     Folder::new(env!("CARGO_TARGET_TMPDIR"), "restart")
-}
-
-async fn again(harness: Harness, end: End) -> Harness {
-    match end {
-        End::Stopped => harness.restart().await,
-        End::Dropped => harness.crash().await,
-    }
 }
 
 async fn raw(harness: &Harness) -> RawWorker {
@@ -48,7 +33,7 @@ fn task(max_attempts: u32, delay_ms: u64) -> NewTask {
 
 #[tokio::test]
 async fn a_worker_resumes_with_what_it_holds_and_its_report_is_recorded_once() {
-    for end in ENDS {
+    for end in End::ALL {
         let folder = folder();
         let harness = Harness::on(folder.path()).await;
         let mut worker = raw(&harness).await;
@@ -60,7 +45,7 @@ async fn a_worker_resumes_with_what_it_holds_and_its_report_is_recorded_once() {
         let lost = worker.next_unstarted().await;
         worker.round_trip().await;
         let away = worker.cut();
-        let harness = again(harness, end).await;
+        let harness = harness.again(end).await;
 
         let mut back = away.resume(&[&held]).await;
         assert!(back.welcome.resumed, "{end:?}");
@@ -83,7 +68,7 @@ async fn a_worker_resumes_with_what_it_holds_and_its_report_is_recorded_once() {
 
 #[tokio::test]
 async fn a_result_that_was_recorded_and_not_acknowledged_is_a_duplicate_after_the_restart() {
-    for end in ENDS {
+    for end in End::ALL {
         let folder = folder();
         let harness = Harness::on(folder.path()).await;
         let mut worker = raw(&harness).await;
@@ -92,7 +77,7 @@ async fn a_result_that_was_recorded_and_not_acknowledged_is_a_duplicate_after_th
         let ack = worker.report_one(make::fail(&failed, "no")).await;
         assert_eq!(ack.status(), ReportStatus::Recorded);
         let away = worker.cut();
-        let harness = again(harness, end).await;
+        let harness = harness.again(end).await;
         let mut back = away.resume(&[&failed]).await;
         let twice = back.report_one(make::fail(&failed, "no")).await;
         assert_eq!(twice.status(), ReportStatus::Duplicate, "{end:?}");
@@ -130,7 +115,7 @@ async fn a_worker_of_the_sdk_finishes_what_it_ran_when_the_coordinator_went_away
 
 #[tokio::test]
 async fn a_retry_timer_and_a_delay_keep_their_instant() {
-    for end in ENDS {
+    for end in End::ALL {
         let folder = folder();
         let harness = Harness::on(folder.path()).await;
         let mut worker = raw(&harness).await;
@@ -141,7 +126,7 @@ async fn a_retry_timer_and_a_delay_keep_their_instant() {
         worker.report_one(make::fail(&first, "no")).await;
         let before = [harness.task(&retried).await, harness.task(&delayed).await];
         drop(worker);
-        let harness = again(harness, end).await;
+        let harness = harness.again(end).await;
 
         let after = [harness.task(&retried).await, harness.task(&delayed).await];
         assert_eq!(after[1], before[1], "{end:?}: all of it, its instant too");
@@ -171,7 +156,7 @@ async fn leased(harness: &Harness) -> pb::Delivery {
 
 #[tokio::test]
 async fn runs_fences_and_attempts_go_on_where_they_were() {
-    for end in ENDS {
+    for end in End::ALL {
         let folder = folder();
         let mut harness = Harness::on(folder.path()).await;
         let id = harness.enqueue(task(10, 1)).await;
@@ -184,7 +169,7 @@ async fn runs_fences_and_attempts_go_on_where_they_were() {
             let reports = vec![make::fail(&delivery, "no")];
             let request = pb::ReportTasksRequest { reports };
             harness.workers().report_tasks(request).await.unwrap();
-            harness = again(harness, end).await;
+            harness = harness.again(end).await;
             crashed += 1;
         }
         let task = harness.task(&id).await;
@@ -195,11 +180,11 @@ async fn runs_fences_and_attempts_go_on_where_they_were() {
 
 #[tokio::test]
 async fn queues_keep_settings_pause_counts_totals_and_dead_letters() {
-    for end in ENDS {
+    for end in End::ALL {
         let folder = folder();
         let harness = Harness::on(folder.path()).await;
         let before = busy_queue(&harness).await;
-        let harness = again(harness, end).await;
+        let harness = harness.again(end).await;
         let after = harness.client().queue("q").await.unwrap();
         assert_eq!(after, before, "{end:?}");
 

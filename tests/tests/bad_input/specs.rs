@@ -42,7 +42,11 @@ fn limits(
 fn names() -> Vec<Case<pb::TaskSpec>> {
     let long = "x".repeat(129);
     vec![
-        case("queue", &["required"], |spec| spec.queue.clear()),
+        case(
+            "queue",
+            &["is empty", "kind k has no queue of its own", "name one"],
+            |spec| spec.queue.clear(),
+        ),
         case("queue", &["' '", NAME_RULE], |spec| {
             spec.queue = BAD_NAME.to_owned()
         }),

@@ -116,7 +116,7 @@ async fn what_a_tasks_state_does_not_allow_is_refused_with_the_state_and_the_way
     refused!(harness.dead_letters(), get_dead_letter, cases);
     let cases = [(
         update(&finished),
-        wrong_state(&["SUCCEEDED", "time limits matter no more"]),
+        wrong_state(&["SUCCEEDED", "it is over, nothing of it can change"]),
     )];
     refused!(harness.tasks(), update_task, cases);
 
@@ -247,7 +247,7 @@ async fn a_limit_that_is_reached_is_named_with_its_number() {
     let Some(pb::enqueue_result::Result::Refusal(refusal)) = &last.result else {
         panic!("{last:?}");
     };
-    expected(&["kinds of pending tasks", "1024"]).check("kinds", refusal);
+    expected(&["kinds and versions of pending tasks in the queue", "1024"]).check("kinds", refusal);
     assert!(refusal.retry_after.is_some(), "when workers have caught up");
 
     let lease = |tasks_max| pb::LeaseTasksRequest {
