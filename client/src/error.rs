@@ -157,6 +157,12 @@ impl Error {
 /// What one item of a batch or stream was refused for.
 impl From<v1::Refusal> for Error {
     fn from(refusal: v1::Refusal) -> Self {
+        CallFailure::from(refusal).into_error()
+    }
+}
+
+impl From<v1::Refusal> for CallFailure {
+    fn from(refusal: v1::Refusal) -> Self {
         let violations = if refusal.field.is_empty() {
             Vec::new()
         } else {
@@ -166,7 +172,7 @@ impl From<v1::Refusal> for Error {
                 description,
             }]
         };
-        Self::Refused(Box::new(CallFailure {
+        Self {
             code: Code::from_i32(refusal.code),
             reason: refusal.reason,
             message: refusal.message,
@@ -174,7 +180,7 @@ impl From<v1::Refusal> for Error {
             retry_after: refusal
                 .retry_after
                 .and_then(|after| Duration::try_from(after).ok()),
-        }))
+        }
     }
 }
 
@@ -187,6 +193,11 @@ impl CallFailure {
             violations: Vec::new(),
             retry_after: None,
         }
+    }
+
+    /// What the refusal of one item means.
+    pub(crate) fn into_error(self) -> Error {
+        Error::Refused(Box::new(self))
     }
 
     fn from_status(status: &Status) -> Self {
