@@ -276,13 +276,11 @@ impl Session {
             asked.sent = true;
             asked.extend.wanted
         });
-        let timeouts = wanted.map(|wanted| {
-            let Timeouts { soft, hard } = self.completed(run, wanted);
-            v1::Timeouts {
-                soft: soft.map(wire::of),
-                hard: hard.map(wire::of),
-                extend_max: None,
-            }
+        // What is not asked about stays unset: the limit known here may be an old one.
+        let timeouts = wanted.map(|Timeouts { soft, hard }| v1::Timeouts {
+            soft: soft.map(wire::of),
+            hard: hard.map(wire::of),
+            extend_max: None,
         });
         let says = progress.is_some() || checkpoint.is_some() || timeouts.is_some();
         says.then_some(Heartbeat {

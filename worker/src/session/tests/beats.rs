@@ -49,6 +49,14 @@ fn on_wire(soft_ms: u64, hard_ms: u64) -> redrive_proto::v1::Timeouts {
     }
 }
 
+/// The question for this hard limit, as it is sent: the soft one is not asked about.
+fn asking(hard_ms: u64) -> Option<redrive_proto::v1::Timeouts> {
+    Some(redrive_proto::v1::Timeouts {
+        soft: None,
+        ..on_wire(0, hard_ms)
+    })
+}
+
 fn held(timeouts: Option<redrive_proto::v1::Timeouts>) -> HeartbeatAck {
     HeartbeatAck {
         lease_token: "a".into(),
@@ -162,7 +170,7 @@ fn an_extension_goes_out_at_once_and_moves_the_clock_when_it_is_granted() {
     script.sent();
     assert_eq!(script.at(50).speak(1, extend(1, 900)), []);
     let beats = script.beats();
-    assert_eq!(beats[0].timeouts, Some(on_wire(200, 900)), "soft as before");
+    assert_eq!(beats[0].timeouts, asking(900), "no word of the other");
 
     let limits = Limits {
         soft: Some(200),
@@ -216,7 +224,7 @@ fn an_extension_is_asked_again_on_a_new_stream_until_it_is_answered() {
     script.input(Input::Closed);
     script.greet();
     assert_eq!(script.welcome("s1", true, &[]), []);
-    assert_eq!(script.beats()[0].timeouts, Some(on_wire(200, 900)));
+    assert_eq!(script.beats()[0].timeouts, asking(900));
     script.answer_beat(held(Some(on_wire(200, 900))));
 
     script.input(Input::Closed);
@@ -237,7 +245,7 @@ fn an_answer_is_not_taken_for_that_of_a_later_question() {
     assert_eq!(actions[1], extended(1, Ok(timeouts(Some(200), Some(600)))));
     assert_eq!(
         script.beats()[0].timeouts,
-        Some(on_wire(200, 900)),
+        asking(900),
         "the latest of those that waited"
     );
     let actions = script.answer_beat(held(Some(on_wire(200, 900))));
