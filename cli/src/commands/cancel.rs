@@ -55,7 +55,7 @@ pub(crate) struct CancelArgs {
     /// Every task of the namespace that waits or is held
     #[arg(long, conflicts_with_all = ["queue", "filter"])]
     all: bool,
-    /// Cancel exactly this many of those selected, or none
+    /// Cancel only where exactly this many are selected, else none; a dry run fails alike
     #[arg(long, value_name = "N")]
     expect: Option<u64>,
     /// At most this many of those selected; 0 is no limit
@@ -141,17 +141,22 @@ async fn selected(context: &Context, args: CancelArgs) -> anyhow::Result<ExitCod
     if args.act.dry_run || !args.act.yes {
         let counting = client.cancel_many(request(&client, &args, true)).await?;
         let counted = last(context, counting, false).await?;
-        if args.act.dry_run {
-            context.out.answer(&counted, |_style| {
-                format!("would cancel {}", counted.matched)
-            })?;
-            return Ok(ExitCode::SUCCESS);
-        }
         let count = match args.limit {
             0 => counted.matched,
             limit => counted.matched.min(limit),
         };
-        if !go_ahead(count, &format!("cancel {count} {what}?"))? {
+        let of = if count < counted.matched {
+            format!("{count} of {}", counted.matched)
+        } else {
+            count.to_string()
+        };
+        if args.act.dry_run {
+            context
+                .out
+                .answer(&counted, |_style| format!("would cancel {of}"))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        if !go_ahead(count, &format!("cancel {of} {what}?"))? {
             return Ok(ExitCode::SUCCESS);
         }
     }
@@ -167,7 +172,7 @@ async fn selected(context: &Context, args: CancelArgs) -> anyhow::Result<ExitCod
 fn request(client: &Client, args: &CancelArgs, dry_run: bool) -> v1::CancelTasksRequest {
     v1::CancelTasksRequest {
         selection: Some(client.select(&args.select.queue, &args.select.filter)),
-        expected_count: args.expect.filter(|_| !dry_run),
+        expected_count: args.expect,
         count_max: args.limit,
         dry_run,
         mode: v1::CancelMode::from(args.mode).into(),
@@ -230,7 +235,11 @@ mod tests {
         assert_eq!((sent.expected_count, sent.count_max), (Some(12), 20));
         assert_eq!(sent.mode(), v1::CancelMode::IfWaiting);
         assert_eq!((&*sent.reason, sent.dry_run), ("old", false));
-        assert_eq!(request(&client, &args, true).expected_count, None);
+        let counting = request(&client, &args, true);
+        assert_eq!(
+            (counting.expected_count, counting.dry_run),
+            (Some(12), true)
+        );
         let patient = parse(&["a", "--grace", "30s"]).unwrap();
         let wanted = Cancel::cooperative()
             .reason("")

@@ -77,6 +77,10 @@ fn many_are_cancelled_by_filter_all_that_were_expected_or_none() {
     let with = |more: &[&'static str]| [&select[..], more].concat();
     assert_eq!(stage.ok(&with(&["--dry-run"])), "would cancel 2");
     assert_eq!(stage.code(&select), 2, "without a terminal it needs --yes");
+    let limited = with(&["--dry-run", "--limit", "1"]);
+    assert_eq!(stage.ok(&limited), "would cancel 1 of 2");
+    assert_eq!(stage.code(&with(&["--dry-run", "--expect", "5"])), 73);
+    stage.ok(&with(&["--dry-run", "--expect", "2"]));
     assert_eq!(stage.code(&with(&["--expect", "5", "-y"])), 73);
     assert_eq!(stage.ok(&with(&["--expect", "2", "-y"])), "cancelled 2");
     assert_eq!(stage.code(&["task", "cancel"]), 2);
