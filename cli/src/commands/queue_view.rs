@@ -129,7 +129,7 @@ fn unserved(style: &Style, kinds: &[v1::UnservedKind]) -> String {
     let mut table = Table::new(style, &columns);
     for kind in kinds {
         let version = match kind.schema_version {
-            0 => "any".to_owned(),
+            0 => "none".to_owned(),
             version => version.to_string(),
         };
         table.row([kind.kind.clone(), version, kind.ready.to_string()]);
@@ -228,11 +228,13 @@ mod tests {
                 finished_max: Some(50),
                 ..Default::default()
             }),
-            unserved: vec![v1::UnservedKind {
-                kind: "sms.send".to_owned(),
-                schema_version: 3,
-                ready: 17,
-            }],
+            unserved: [3, 0]
+                .map(|schema_version| v1::UnservedKind {
+                    kind: "sms.send".to_owned(),
+                    schema_version,
+                    ready: 17,
+                })
+                .to_vec(),
             ..Default::default()
         };
         let style = Style {
@@ -249,6 +251,8 @@ mod tests {
             "sms.send",
             "17",
             "no connected",
+            // What states no version is not what any worker runs.
+            "none",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }

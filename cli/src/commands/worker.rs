@@ -102,15 +102,15 @@ is, anything else as JSON). The request carries Redrive-Task-Id, -Attempt, -Run,
 -Fence, and an Idempotency-Key.
 
 2xx completes the task with the response as its result. 429 is RATE_LIMITED
-(Retry-After is passed on), 409 and 423 CONFLICT, 502 to 504 DEPENDENCY_DOWN, 404
-and 410 NOT_FOUND, 401 and 403 AUTH, 408 TIMEOUT, other 4xx INVALID, no
+(Retry-After is passed on), 409 and 423 CONFLICT, 502 to 504 DEPENDENCY_DOWN,
+404 and 410 NOT_FOUND, 401 and 403 AUTH, 408 TIMEOUT, other 4xx INVALID, no
 connection NETWORK; what that means is the retry policy's to say.
 
 Whoever may enqueue can make this worker call whatever it can reach.
 
 Examples:
   redrive worker http --queue hooks --slots 64
-  redrive task enqueue call -q hooks --payload '{\"url\":\"http://localhost:8000/\"}'";
+  redrive task enqueue call -q hooks -p '{\"url\":\"http://localhost:8000/\"}'";
 
 #[derive(Debug, Args)]
 #[command(after_help = HTTP_HELP)]
