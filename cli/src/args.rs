@@ -285,7 +285,7 @@ mod tests {
         for (path, mut verb) in verbs() {
             // What is broken into lines by hand would be broken again.
             let by_hand = [verb.get_after_help(), verb.get_after_long_help()];
-            let by_hand = by_hand.into_iter().flatten().cloned();
+            let by_hand: Vec<_> = by_hand.into_iter().flatten().cloned().collect();
             let rendered = [verb.clone().render_help(), verb.render_long_help()];
             for help in rendered.into_iter().chain(by_hand) {
                 for line in help.to_string().lines() {

@@ -62,14 +62,16 @@ pub(super) fn handle(
         // Its place in the request, or its sequence of the producer.
         let place = sequences.as_ref().and_then(|all| all.get(index).copied());
         let place = place.unwrap_or(index as u64);
-        let known = known(step, &memories, place);
-        if let Some(id) = known.or_else(|| done.get(&place).copied()) {
-            results.push(Ok(existing(id)));
-            continue;
+        if !memories.is_empty() {
+            let known = known(step, &memories, place);
+            if let Some(id) = known.or_else(|| done.get(&place).copied()) {
+                results.push(Ok(existing(id)));
+                continue;
+            }
         }
         let by = (&*enqueue.namespace, &caller.by);
         let result = accept(step, by, &memories, task);
-        if let Ok(accepted) = &result {
+        if let (Ok(accepted), false) = (&result, memories.is_empty()) {
             done.insert(place, accepted.id);
         }
         results.push(result);
