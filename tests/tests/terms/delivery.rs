@@ -142,42 +142,50 @@ async fn a_lease_without_a_stream_that_lapses_is_lost_and_a_cancel_stays_a_cance
     is_lost(&harness, &id, 1).await;
 }
 
+/// Over an end of the coordinator.
+async fn holds_over(end: End) {
+    let folder = folder();
+    let harness = Harness::on(folder.path()).await;
+    let mut worker = raw(&harness).await;
+    let (resumed, lost) = (harness.enqueue(once()).await, harness.enqueue(once()).await);
+    let (held, gone) = (worker.next_delivery().await, worker.next_delivery().await);
+    assert_eq!(gone.task_id, lost);
+    worker.round_trip().await;
+    let away = worker.cut();
+    let harness = harness.again(end).await;
+    let mut back = away.resume(&[&held, &gone]).await;
+    back.complete(&held).await;
+    drop(back);
+    assert_eq!(harness.end_of(&resumed).await.state(), TaskState::Succeeded);
+    // Now nobody comes back.
+    let harness = harness.again_with(end, be_hasty).await;
+    is_lost(&harness, &lost, 1).await;
+    let harness = harness.again(end).await;
+    is_lost(&harness, &lost, 1).await;
+    let client = harness.client();
+    client
+        .redrive(&lost, Duration::ZERO, "looked after")
+        .await
+        .unwrap();
+    let mut worker = raw(&harness).await;
+    let again = worker.next_delivery().await;
+    assert_eq!((&again.task_id, again.run), (&lost, 2), "{end:?}");
+    let defer = Outcome::Defer(pb::Defer::default());
+    worker
+        .report_one(make::report(&again.lease_token, defer))
+        .await;
+    let again = worker.next_delivery().await;
+    worker.complete(&again).await;
+}
+
 #[tokio::test]
-async fn it_holds_over_a_restart_and_a_redrive_is_a_decision_of_a_person() {
-    for end in End::ALL {
-        let folder = folder();
-        let harness = Harness::on(folder.path()).await;
-        let mut worker = raw(&harness).await;
-        let (resumed, lost) = (harness.enqueue(once()).await, harness.enqueue(once()).await);
-        let (held, gone) = (worker.next_delivery().await, worker.next_delivery().await);
-        assert_eq!(gone.task_id, lost);
-        worker.round_trip().await;
-        let away = worker.cut();
-        let harness = harness.again(end).await;
-        let mut back = away.resume(&[&held, &gone]).await;
-        back.complete(&held).await;
-        drop(back);
-        assert_eq!(harness.end_of(&resumed).await.state(), TaskState::Succeeded);
-        // Now nobody comes back.
-        let harness = harness.again_with(end, be_hasty).await;
-        is_lost(&harness, &lost, 1).await;
-        let harness = harness.again(end).await;
-        is_lost(&harness, &lost, 1).await;
-        let client = harness.client();
-        client
-            .redrive(&lost, Duration::ZERO, "looked after")
-            .await
-            .unwrap();
-        let mut worker = raw(&harness).await;
-        let again = worker.next_delivery().await;
-        assert_eq!((&again.task_id, again.run), (&lost, 2), "{end:?}");
-        let defer = Outcome::Defer(pb::Defer::default());
-        worker
-            .report_one(make::report(&again.lease_token, defer))
-            .await;
-        let again = worker.next_delivery().await;
-        worker.complete(&again).await;
-    }
+async fn it_holds_over_a_stop_and_a_redrive_is_a_decision_of_a_person() {
+    holds_over(End::Stopped).await;
+}
+
+#[tokio::test]
+async fn it_holds_over_an_end_without_a_word() {
+    holds_over(End::Dropped).await;
 }
 
 #[tokio::test]
