@@ -180,12 +180,12 @@ async fn holds_over(end: End) {
 
 #[tokio::test]
 async fn it_holds_over_a_stop_and_a_redrive_is_a_decision_of_a_person() {
-    holds_over(End::Stopped).await;
+    Box::pin(holds_over(End::Stopped)).await;
 }
 
 #[tokio::test]
 async fn it_holds_over_an_end_without_a_word() {
-    holds_over(End::Dropped).await;
+    Box::pin(holds_over(End::Dropped)).await;
 }
 
 #[tokio::test]
