@@ -204,7 +204,7 @@ impl Caller {
             Verdict::Refused(failure) => (failure.is_retryable(), failure.retry_after),
             Verdict::Unclear(failure) => (
                 effect != Effect::Change && failure.code == Code::Unavailable,
-                None,
+                failure.retry_after,
             ),
         };
         let wait = backoff.next().max(floor.unwrap_or_default());

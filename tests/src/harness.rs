@@ -137,6 +137,13 @@ impl Harness {
         }
     }
 
+    /// The same, with some settings changed.
+    #[must_use]
+    pub async fn again_with(mut self, end: End, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self.again(end).await
+    }
+
     /// The Rust client of this coordinator.
     #[must_use]
     pub const fn client(&self) -> &Client {

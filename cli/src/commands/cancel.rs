@@ -5,7 +5,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use clap::Args;
-use redrive_client::{Cancel, Client, TaskRef};
+use redrive_client::{Cancel, Client, Error, TaskRef};
 use redrive_proto::v1;
 
 use super::{
@@ -24,6 +24,8 @@ const HELP: &str = "\
 A task that waits is cancelled at once; --mode says what may happen to one that
 a worker holds. Tasks named by id or key are cancelled without asking; those
 selected are counted first, then it asks, and without a terminal it needs --yes.
+Of several ids each is tried; those that fail are told on stderr, and the first
+of them gives the exit code. With -o json their answers are one a line then.
 
 Examples:
   redrive task cancel $ID --reason 'not needed'
@@ -55,7 +57,7 @@ pub(crate) struct CancelArgs {
     /// Every task of the namespace that waits or is held
     #[arg(long, conflicts_with_all = ["queue", "filter"])]
     all: bool,
-    /// Cancel exactly this many of those selected, or none
+    /// Cancel only where exactly this many are selected, else none; a dry run fails alike
     #[arg(long, value_name = "N")]
     expect: Option<u64>,
     /// At most this many of those selected; 0 is no limit
@@ -72,18 +74,39 @@ pub(crate) struct CancelArgs {
 }
 
 pub(crate) async fn run(context: &Context, args: CancelArgs) -> anyhow::Result<ExitCode> {
-    let named = match &args.key {
-        Some(key) => vec![TaskRef::key(&args.select.queue, key)],
-        None => args.ids.iter().map(TaskRef::from).collect(),
+    let named = match (&args.key, args.ids.as_slice()) {
+        (Some(key), _) => TaskRef::key(&args.select.queue, key),
+        (None, []) => return selected(context, args).await,
+        (None, [id]) => TaskRef::from(id),
+        (None, _) => return each(context, &args).await,
     };
-    if named.is_empty() {
-        return selected(context, args).await;
-    }
     let client = context.client().await?;
-    for task in named {
-        one(context, &client, task, &args).await?;
-    }
+    one(context, &client, named, &args).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Cancels each of several tasks, also where another cannot be; the first failure gives the code.
+async fn each(context: &Context, args: &CancelArgs) -> anyhow::Result<ExitCode> {
+    let client = context.client().await?;
+    let mut code = None;
+    for id in &args.ids {
+        let Err(error) = one(context, &client, id.into(), args).await else {
+            continue;
+        };
+        let away = match error.downcast_ref::<Error>() {
+            Some(error) => matches!(error, Error::Connect { .. }),
+            // Nobody reads what is printed.
+            None => return Err(error),
+        };
+        output::note(&format!("redrive: {id}: {}", exit::sentence(&error)));
+        code = code.or(Some(exit::code(&error)));
+        if away {
+            // The next one would wait as long in vain.
+            output::note("redrive: the tasks after it were not tried");
+            break;
+        }
+    }
+    Ok(code.map_or(ExitCode::SUCCESS, ExitCode::from))
 }
 
 async fn one(
@@ -109,6 +132,9 @@ async fn one(
     };
     if answer.disposition() == v1::CancelDisposition::Cancelling {
         output::note("a worker holds the task; it was asked to stop");
+    }
+    if args.ids.len() > 1 && context.out.format == Format::Json {
+        return context.out.items(std::slice::from_ref(&answer));
     }
     context.out.answer(&answer, |style| {
         let task = answer.task.as_ref();
@@ -163,17 +189,22 @@ async fn selected(context: &Context, args: CancelArgs) -> anyhow::Result<ExitCod
     if args.act.dry_run || !args.act.yes {
         let counting = client.cancel_many(request(&client, &args, true)).await?;
         let counted = last(context, counting, false).await?;
-        if args.act.dry_run {
-            context.out.answer(&counted, |_style| {
-                format!("would cancel {}", counted.matched)
-            })?;
-            return Ok(ExitCode::SUCCESS);
-        }
         let count = match args.limit {
             0 => counted.matched,
             limit => counted.matched.min(limit),
         };
-        if !go_ahead(count, &format!("cancel {count} {what}?"))? {
+        let of = if count < counted.matched {
+            format!("{count} of {}", counted.matched)
+        } else {
+            count.to_string()
+        };
+        if args.act.dry_run {
+            context
+                .out
+                .answer(&counted, |_style| format!("would cancel {of}"))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        if !go_ahead(count, &format!("cancel {of} {what}?"))? {
             return Ok(ExitCode::SUCCESS);
         }
     }

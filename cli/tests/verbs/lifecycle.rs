@@ -77,10 +77,36 @@ fn many_are_cancelled_by_filter_all_that_were_expected_or_none() {
     let with = |more: &[&'static str]| [&select[..], more].concat();
     assert_eq!(stage.ok(&with(&["--dry-run"])), "would cancel 2");
     assert_eq!(stage.code(&select), 2, "without a terminal it needs --yes");
+    let limited = with(&["--dry-run", "--limit", "1"]);
+    assert_eq!(stage.ok(&limited), "would cancel 1 of 2");
+    assert_eq!(stage.code(&with(&["--dry-run", "--expect", "5"])), 73);
+    stage.ok(&with(&["--dry-run", "--expect", "2"]));
     assert_eq!(stage.code(&with(&["--expect", "5", "-y"])), 73);
     assert_eq!(stage.code(&with(&["--expect", "5", "--dry-run"])), 73);
     assert_eq!(stage.ok(&with(&["--expect", "2", "-y"])), "cancelled 2");
     assert_eq!(stage.code(&["task", "cancel"]), 2);
+}
+
+#[test]
+fn each_of_several_tasks_is_cancelled_though_another_cannot_be() {
+    let stage = Stage::new();
+    let enqueue = || stage.ok(&["task", "enqueue", "a", "-q", "mail", "--delay", "1h"]);
+    let ids = [enqueue(), enqueue(), enqueue()];
+    stage.ok(&["task", "cancel", &ids[1]]);
+    let unknown = "no id";
+    let all = ["task", "cancel", &ids[0], unknown, &ids[1], &ids[2]];
+    let output = stage.run(&[&all[..], &["-o", "json"]].concat());
+    assert_eq!(output.status.code(), Some(67), "the first one's");
+    let told = stderr(&output);
+    assert_eq!(told.lines().count(), 2, "{told}");
+    assert!(told.contains(unknown) && told.contains(&*ids[1]), "{told}");
+    let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+    let cancelled: Vec<String> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|answer| answer["task"]["taskId"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(cancelled, [ids[0].clone(), ids[2].clone()]);
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //!
 //! Batches what is there when the transport asks for more, so that a lone task leaves at once and a
 //! flood leaves in full messages. Calls again after a cut, with jittered pauses, until nothing was
-//! heard for the client's deadline while tasks wait. Idle streams are not kept open after a cut: the
-//! next task opens one.
+//! heard for the client's deadline while tasks wait; items refused by a coordinator that goes away
+//! are a cut. Idle streams are not kept open after a cut: the next task opens one.
 
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
@@ -129,16 +129,24 @@ impl Call<'_> {
         loop {
             let answer = self.unless_silent(answers.message()).await?;
             match answer.map_err(|status| Verdict::of(&status))? {
-                Some(batch) => {
-                    self.give_up = None;
-                    let mut ledger = self.shared.ledger();
-                    for ack in batch.acks {
-                        ledger.acknowledge(ack);
-                    }
-                }
+                Some(batch) => self.acknowledged(batch.acks)?,
                 None => return self.ended_well(),
             }
         }
+    }
+
+    /// Takes acknowledgements. One with which the coordinator goes away cuts the call, and is
+    /// nothing heard: its task is sent again.
+    fn acknowledged(&mut self, acks: Vec<v1::EnqueueAck>) -> Result<(), Verdict> {
+        let mut ledger = self.shared.ledger();
+        let mut goes_away = None;
+        for ack in acks {
+            match ledger.acknowledge(ack) {
+                Some(failure) => goes_away = Some(failure),
+                None => self.give_up = None,
+            }
+        }
+        goes_away.map_or(Ok(()), |failure| Err(Verdict::Unclear(failure)))
     }
 
     fn ended_well(&self) -> Result<(), Verdict> {

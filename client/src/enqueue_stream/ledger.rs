@@ -2,7 +2,8 @@
 //!
 //! Owns the tasks until they are acknowledged, and their answers. Never talks to anybody.
 //! Invariants: every answer is given exactly once; a task's place is free again only when all tasks
-//! before it are acknowledged too; a call that was given up takes nothing more.
+//! before it are acknowledged too; a call that was given up takes nothing more; what a coordinator
+//! refuses because it goes away stays unacknowledged.
 
 use std::{
     collections::BTreeMap,
@@ -11,6 +12,7 @@ use std::{
 
 use redrive_proto::v1;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tonic::Code;
 
 use super::EnqueueTotals;
 use crate::{
@@ -131,14 +133,23 @@ impl Ledger {
         }
     }
 
-    pub(super) fn acknowledge(&mut self, ack: v1::EnqueueAck) {
+    /// Settles a task; where it was refused because the coordinator goes away, nothing is settled
+    /// and that refusal is answered.
+    pub(super) fn acknowledge(&mut self, ack: v1::EnqueueAck) -> Option<CallFailure> {
         let effect = ack.effect();
         let answer = match ack.result {
             Some(v1::enqueue_ack::Result::TaskId(task_id)) => Ok(Accepted { task_id, effect }),
-            Some(v1::enqueue_ack::Result::Refusal(refusal)) => Err(refusal.into()),
+            Some(v1::enqueue_ack::Result::Refusal(refusal)) => {
+                let failure = CallFailure::from(refusal);
+                if failure.code == Code::Unavailable {
+                    return Some(failure);
+                }
+                Err(failure.into_error())
+            }
             None => Err(Error::Incomplete { missing: "result" }),
         };
         self.settle(ack.sequence, answer);
+        None
     }
 
     fn settle(&mut self, sequence: u64, answer: Result<Accepted, Error>) {

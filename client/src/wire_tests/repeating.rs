@@ -138,3 +138,52 @@ async fn every_change_is_named_and_says_who_makes_it() {
         assert!(client.clone().with_actor(wrong).is_err(), "{wrong}");
     }
 }
+
+/// The engine ended under the call: it may have been carried out.
+fn stopped() -> Answer {
+    let mut details = ErrorDetails::new();
+    details.set_error_info("STOPPED", "redrive.dev", HashMap::new());
+    details.set_retry_info(Some(SECOND));
+    let text = "the engine has stopped";
+    Answer::Fail(Status::with_error_details(Code::Unavailable, text, details))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_a_stopping_coordinator_left_open_is_sent_again_under_its_id() {
+    let (fake, client, _streams) = Fake::start();
+    fake.answer_next([stopped()]);
+    let begin = start();
+    client.enqueue(task()).await.unwrap();
+    let ids = ids(&fake);
+    assert!(ids.len() == 2 && ids[0] == ids[1], "{ids:?}");
+    assert!(passed(begin) >= SECOND, "no earlier than it asked");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_a_stopping_coordinator_left_open_stays_open_where_none_comes_after_it() {
+    let (fake, client, _streams) = Fake::start();
+    fake.answer_next(std::iter::repeat_with(stopped).take(100));
+    let error = client.enqueue(task()).await.unwrap_err();
+    assert!(
+        error.is_outcome_unknown() && !error.is_retryable(),
+        "{error}"
+    );
+
+    let (fake, client, _streams) = Fake::start();
+    fake.answer_next([stopped(), busy(60 * SECOND)]);
+    let error = client.enqueue(task()).await.unwrap_err();
+    assert!(error.is_outcome_unknown(), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_act_on_many_is_not_made_again_where_a_stopping_coordinator_left_it_open() {
+    let (fake, client, _streams) = Fake::start();
+    fake.answer_next([stopped()]);
+    let request = v1::CancelTasksRequest {
+        expected_count: Some(1),
+        ..Default::default()
+    };
+    let error = client.cancel_many(request).await.err().unwrap();
+    assert!(error.is_outcome_unknown(), "{error}");
+    assert_eq!(fake.state().calls, 1);
+}

@@ -362,3 +362,70 @@ async fn streams_one_after_the_other_are_one_producer_and_at_once_are_two() {
     assert!(producers.iter().any(|(known, _)| *known == producer));
     assert_eq!(sequences, [2]);
 }
+
+/// The acknowledgement of a coordinator that goes away.
+fn going_away(sequence: u64, reason: &str) -> v1::EnqueueAck {
+    let refusal = v1::Refusal {
+        code: Code::Unavailable.into(),
+        reason: reason.to_owned(),
+        message: "so it is".to_owned(),
+        retry_after: Some(prost_types::Duration {
+            seconds: 1,
+            nanos: 0,
+        }),
+        ..Default::default()
+    };
+    v1::EnqueueAck {
+        sequence,
+        result: Some(v1::enqueue_ack::Result::Refusal(refusal)),
+        ..Default::default()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_coordinator_refuses_as_it_goes_away_is_sent_again_to_the_next_one() {
+    for reason in ["SHUTTING_DOWN", "STOPPED"] {
+        let (_fake, client, mut streams) = Fake::start();
+        let stream = client.enqueue_stream();
+        let begin = start();
+        let first = stream.send(task()).await.unwrap();
+        let second = stream.send(task()).await.unwrap();
+        let mut opened = streams.recv().await.unwrap();
+        let (producer, sequences) = opened.named().await;
+        assert_eq!(sequences, [1, 2]);
+        let acks = vec![going_away(1, reason), ack(2)];
+        opened.acknowledge(acks).await;
+        assert_eq!(second.await.unwrap(), "task-2");
+
+        let again = tokio::time::timeout(DEADLINE_DEFAULT, streams.recv());
+        let mut opened = again.await.expect("a stream is opened again").unwrap();
+        assert_eq!(opened.named().await, (producer, vec![1]));
+        assert!(passed(begin) >= SECOND, "no earlier than it asked");
+        opened.acknowledge(vec![ack(1)]).await;
+        assert_eq!(first.await.unwrap(), "task-1");
+        drop(opened);
+        let totals = stream.finish().await.unwrap();
+        assert_eq!((totals.accepted, totals.refused), (2, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_coordinator_that_goes_away_for_ever_is_waited_for_no_longer_than_one_that_is_gone() {
+    let (_fake, client, mut streams) = Fake::start();
+    let stream = client.enqueue_stream();
+    let begin = start();
+    let ticket = stream.send(task()).await.unwrap();
+    let refuse = async {
+        while let Some(mut opened) = streams.recv().await {
+            let items = opened.items().await;
+            let refused = items.iter().map(|it| going_away(it.sequence, "STOPPED"));
+            opened.acknowledge(refused.collect()).await;
+        }
+    };
+    let error = tokio::select! {
+        answer = ticket => answer.unwrap_err(),
+        () = refuse => panic!("the client opens streams"),
+    };
+    assert!(error.is_outcome_unknown(), "{error}");
+    assert!(passed(begin) <= DEADLINE_DEFAULT);
+}

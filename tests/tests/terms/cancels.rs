@@ -206,6 +206,7 @@ async fn a_cancel_while_the_network_is_down_reaches_the_handler_when_it_is_back(
     let _worker = worker(proxy.url(), &notes);
     let id = harness.enqueue(NewTask::new("q", "obedient")).await;
     when_noted(&notes, 1).await;
+    harness.task_in(&id, TaskState::Running).await;
     proxy.hold_answers();
     cancel(&harness, &id, Cancel::cooperative().reason("now")).await;
     assert_eq!(harness.task(&id).await.state(), TaskState::Running);

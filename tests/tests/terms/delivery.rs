@@ -13,8 +13,8 @@ use redrive_tests::{Harness, SdkWorker, make};
 use redrive_worker::{State, Stop, TaskContext, TaskError, TaskResult};
 
 use super::{
-    DAY_MS, Notes, folder, hasty, made, note, noted, raw, refused, refused_alone, sdk, task,
-    when_noted,
+    DAY_MS, Notes, be_hasty, folder, hasty, made, note, noted, raw, refused, refused_alone, sdk,
+    task, when_noted,
 };
 
 fn once() -> NewTask {
@@ -146,12 +146,7 @@ async fn a_lease_without_a_stream_that_lapses_is_lost_and_a_cancel_stays_a_cance
 async fn it_holds_over_a_restart_and_a_redrive_is_a_decision_of_a_person() {
     for end in End::ALL {
         let folder = folder();
-        let harness = Harness::with(|config| {
-            redrive_tests::harness::keep(config, folder.path());
-            config.ping_interval = Duration::from_millis(50);
-            config.grace = Duration::from_millis(400);
-        })
-        .await;
+        let harness = Harness::on(folder.path()).await;
         let mut worker = raw(&harness).await;
         let (resumed, lost) = (harness.enqueue(once()).await, harness.enqueue(once()).await);
         let (held, gone) = (worker.next_delivery().await, worker.next_delivery().await);
@@ -163,6 +158,8 @@ async fn it_holds_over_a_restart_and_a_redrive_is_a_decision_of_a_person() {
         back.complete(&held).await;
         drop(back);
         assert_eq!(harness.end_of(&resumed).await.state(), TaskState::Succeeded);
+        // Now nobody comes back.
+        let harness = harness.again_with(end, be_hasty).await;
         is_lost(&harness, &lost, 1).await;
         let harness = harness.again(end).await;
         is_lost(&harness, &lost, 1).await;

@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use redrive_client::NewTask;
+use redrive_coordinator::config::Config;
 use redrive_proto::v1 as pb;
 use redrive_tests::process::Folder;
 use redrive_tests::refusal::Expected;
@@ -64,10 +65,15 @@ fn sdk(harness: &Harness) -> WorkerBuilder<()> {
 /// A coordinator that gives a lost worker little time.
 async fn hasty() -> Harness {
     Harness::with(|config| {
-        config.ping_interval = Duration::from_millis(50);
-        config.grace = Duration::from_millis(400);
+        be_hasty(config);
     })
     .await
+}
+
+/// Gives a lost worker little time, and one on a busy machine enough.
+fn be_hasty(config: &mut Config) {
+    config.ping_interval = Duration::from_millis(100);
+    config.grace = Duration::from_millis(800);
 }
 
 /// A task of the queue "q" that is tried so often, each time after so many milliseconds.

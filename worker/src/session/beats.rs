@@ -8,16 +8,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message as _;
 use redrive_proto::v1::{
-    self, Heartbeat, HeartbeatAck, HeartbeatBatch, Payload, Progress, TimeoutsChange,
+    self, Heartbeat, HeartbeatAck, HeartbeatBatch, Payload, Progress, Refusal, TimeoutsChange,
 };
 
 use super::{
     Action, Extend, HEARTBEAT_INTERVAL_MS, Link, RunId, Said, Session,
-    leases::{Running, within},
+    leases::within,
     requests::{BATCH_BYTES_MAX, BATCH_ITEMS_MAX},
     wire,
 };
 use crate::context::{StopReason, Timeouts};
+
+/// The longest content type of a checkpoint, in bytes.
+const CONTENT_TYPE_BYTES_MAX: usize = 128;
+/// The reason for which limits beyond a run's bound are refused.
+const OUT_OF_RANGE: &str = "OUT_OF_RANGE";
 
 /// What the handlers of a session say.
 #[derive(Debug, Default)]
@@ -95,6 +100,20 @@ impl Beats {
     pub(super) fn wants_to_send(&self) -> bool {
         !self.unsent.is_empty()
     }
+
+    /// Takes the question of a run that was answered; the one that waited behind it is asked.
+    fn answered(&mut self, run: RunId) -> Option<Extend> {
+        let beat = self.of.get_mut(&run)?;
+        let asked = beat.asked.take_if(|asked| asked.sent)?;
+        beat.asked = beat.next.take().map(|extend| Asked {
+            extend,
+            sent: false,
+        });
+        if beat.asked.is_some() {
+            self.unsent.insert(run);
+        }
+        Some(asked.extend)
+    }
 }
 
 impl Session {
@@ -148,14 +167,11 @@ impl Session {
             mut checkpoint,
             extend,
         } = said;
-        if let Some(Payload { data, .. }) = &checkpoint
-            && !within(data.len(), max)
-        {
+        if let Some(problem) = checkpoint.as_ref().and_then(|it| unfit(it, max)) {
             // It would be refused, and what came with it too. The report will say so.
             if let Some(slot) = self.slots.get(&run) {
-                let size = data.len();
                 let token = slot.token.clone();
-                let text = format!("a checkpoint of {size} bytes is not sent, the most is {max}");
+                let text = format!("a checkpoint is not sent: {problem}");
                 actions.push(Action::Note { token, text });
             }
             checkpoint = None;
@@ -201,32 +217,26 @@ impl Session {
             return;
         }
         let run = self.running_of(&token).map(|running| running.run);
-        let beat = run.and_then(|run| Some((run, self.beats.of.get_mut(&run)?)));
-        let asked = beat.and_then(|(run, beat)| {
-            let asked = beat.asked.take_if(|asked| asked.sent)?;
-            beat.asked = beat.next.take().map(|extend| Asked {
-                extend,
-                sent: false,
-            });
-            if beat.asked.is_some() {
-                self.beats.unsent.insert(run);
-            }
-            Some((run, asked.extend))
+        // An earlier word may be refused while a question is on its way: that is no answer to it.
+        let answers = ack.timeouts.is_some() || ack.refusal.as_ref().is_some_and(is_of_limits);
+        let asked = run.filter(|_| answers).and_then(|run| {
+            let extend = self.beats.answered(run)?;
+            Some((run, extend.number))
         });
         match (asked, ack.refusal) {
-            (Some((run, Extend { number, .. })), Some(refusal)) => {
+            (Some((run, number)), Some(refusal)) => {
                 actions.push(Action::Extended {
                     run,
                     number,
                     answer: Err(refusal),
                 });
             }
-            (Some((run, extend)), None) => {
-                let now = ack.timeouts.map(|timeouts| Timeouts {
+            (Some((run, number)), None) => {
+                let timeouts = ack.timeouts.unwrap_or_default();
+                let timeouts = Timeouts {
                     soft: timeouts.soft.map(wire::duration),
                     hard: timeouts.hard.map(wire::duration),
-                });
-                let timeouts = now.unwrap_or_else(|| self.completed(run, extend.wanted));
+                };
                 let change = TimeoutsChange {
                     lease_token: token,
                     soft_timeout: timeouts.soft.map(wire::of),
@@ -236,7 +246,7 @@ impl Session {
                 self.limits_changed(&change, actions);
                 actions.push(Action::Extended {
                     run,
-                    number: extend.number,
+                    number,
                     answer: Ok(timeouts),
                 });
             }
@@ -269,37 +279,57 @@ impl Session {
     fn heartbeat(&mut self, run: RunId) -> Option<Heartbeat> {
         let lease_token = self.slots.get(&run)?.token.clone();
         let beat = self.beats.of.get_mut(&run)?;
-        let progress = beat.progress.send();
-        let checkpoint = beat.checkpoint.send();
-        let asked = beat.asked.as_mut().filter(|asked| !asked.sent);
-        let wanted = asked.map(|asked| {
+        if let Some(asked) = beat.asked.as_mut().filter(|asked| !asked.sent) {
             asked.sent = true;
-            asked.extend.wanted
-        });
-        let timeouts = wanted.map(|wanted| {
-            let Timeouts { soft, hard } = self.completed(run, wanted);
-            v1::Timeouts {
+            if beat.progress.unsent || beat.checkpoint.unsent {
+                // A question goes alone, so that nothing beside it can have it refused.
+                self.beats.unsent.insert(run);
+            }
+            // What is not asked about stays unset: the limit known here may be an old one.
+            let Timeouts { soft, hard } = asked.extend.wanted;
+            let timeouts = Some(v1::Timeouts {
                 soft: soft.map(wire::of),
                 hard: hard.map(wire::of),
                 extend_max: None,
-            }
-        });
-        let says = progress.is_some() || checkpoint.is_some() || timeouts.is_some();
-        says.then_some(Heartbeat {
+            });
+            return Some(Heartbeat {
+                lease_token,
+                timeouts,
+                ..Heartbeat::default()
+            });
+        }
+        let progress = beat.progress.send();
+        let checkpoint = beat.checkpoint.send();
+        (progress.is_some() || checkpoint.is_some()).then_some(Heartbeat {
             lease_token,
             progress,
             checkpoint,
-            timeouts,
+            timeouts: None,
         })
     }
+}
 
-    /// The limits that are wanted; where one is not named, the one that holds.
-    fn completed(&self, run: RunId, wanted: Timeouts) -> Timeouts {
-        let running = self.running(run);
-        let known = running.map(Running::timeouts).unwrap_or_default();
-        Timeouts {
-            soft: wanted.soft.or(known.soft),
-            hard: wanted.hard.or(known.hard),
-        }
+/// Why the coordinator would refuse a checkpoint.
+fn unfit(checkpoint: &Payload, bytes_max: u64) -> Option<String> {
+    let Payload { data, content_type } = checkpoint;
+    let plain = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+    if !within(data.len(), bytes_max) {
+        let bytes = data.len();
+        Some(format!("it has {bytes} bytes, the most is {bytes_max}"))
+    } else if content_type.len() > CONTENT_TYPE_BYTES_MAX {
+        let bytes = content_type.len();
+        let max = CONTENT_TYPE_BYTES_MAX;
+        Some(format!(
+            "its content type has {bytes} bytes, the most is {max}"
+        ))
+    } else if !content_type.bytes().all(plain) {
+        Some("its content type is not visible ASCII".to_owned())
+    } else {
+        None
     }
+}
+
+/// True for the refusal of the time limits that a heartbeat asked for.
+fn is_of_limits(refusal: &Refusal) -> bool {
+    refusal.field.starts_with("timeouts") || refusal.reason == OUT_OF_RANGE
 }

@@ -3,8 +3,6 @@
 //! Owns every change of a lease's state. A run whose lease is gone keeps its slot until its handler
 //! has really ended; its outcome is then dropped.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use redrive_proto::v1::{Delivery, FailureClass, Payload, Report, ReportAck, ReportStatus, report};
 
@@ -13,7 +11,7 @@ use super::{
     wire,
 };
 use crate::{
-    context::{StopReason, Timeouts},
+    context::StopReason,
     report::{Outcome, failure},
 };
 
@@ -54,15 +52,6 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Its time limits, counted from its start.
-    pub(super) fn timeouts(&self) -> Timeouts {
-        let since = |at: u64| Duration::from_millis(at.saturating_sub(self.started_ms));
-        Timeouts {
-            soft: self.limits.soft.map(since),
-            hard: self.limits.hard.map(since),
-        }
-    }
-
     /// The moments at which something becomes of it.
     pub(super) fn alarms(&self) -> impl Iterator<Item = (u64, RunId, Limit)> + use<> {
         let Self {

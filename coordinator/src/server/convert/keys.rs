@@ -6,7 +6,7 @@ use prost::Message as _;
 use redrive_proto::v1 as pb;
 
 use super::field::{At, Parsed, bounded_ms, key, optional_key, optional_ms, variant};
-use super::request::fnv1a;
+use super::request::{fnv1a, spell_out};
 use crate::engine::command::{NewKeys, NewUnique, OnConflict};
 use crate::engine::ledger::more::{Scope, Unique};
 use crate::engine::limits;
@@ -41,8 +41,10 @@ pub(crate) fn new_keys(spec: &mut pb::TaskSpec, at: At<'_>) -> Parsed<Option<Box
     })))
 }
 
-/// The digest of all that a task says but its start; its keys were taken out before.
+/// The digest of all that a task says but its start, as it was sent, but that no priority is the
+/// normal one; its keys were taken out before.
 fn digest(spec: &mut pb::TaskSpec) -> u64 {
+    spell_out(spec);
     let start = spec.start.take();
     let digest = fnv1a([spec.encode_to_vec().as_slice()]);
     spec.start = start;
@@ -187,6 +189,20 @@ mod tests {
             ..keyed("k")
         };
         assert_ne!(keys_of(other).digest, plain.digest);
+    }
+
+    #[test]
+    fn no_priority_and_the_normal_one_are_the_same_content() {
+        let with = |priority: pb::Priority| {
+            let spec = pb::TaskSpec {
+                priority: priority.into(),
+                ..keyed("k")
+            };
+            keys_of(spec).digest
+        };
+        let plain = with(pb::Priority::Unspecified);
+        assert_eq!(with(pb::Priority::Normal), plain);
+        assert_ne!(with(pb::Priority::High), plain);
     }
 
     #[test]

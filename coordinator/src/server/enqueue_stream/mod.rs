@@ -2,7 +2,7 @@
 //!
 //! Owns how much may be on its way: a message is one question to the engine, and no message is taken
 //! that would leave more than `limits::ENQUEUE_STREAM_UNACKED_MAX` items without an answer.
-//! The first producer that is named is the stream's.
+//! The producer that the first message names, or none, is the stream's.
 //! Invariants: each item read is acknowledged once; after half-close everything is acknowledged,
 //! then the stream ends OK; where it ends with an error, what was read before is acknowledged first.
 //!
@@ -41,8 +41,8 @@ pub(crate) struct EnqueueStream<S> {
     by: Arc<str>,
     shutdown: CancellationToken,
     incoming: S,
-    /// The producer, once one was named.
-    producer: Option<Arc<str>>,
+    /// The producer that the first message named, or none; `None` until that was read.
+    producer: Option<Option<Arc<str>>>,
     /// A message that was read and waits for room.
     held_back: Option<pb::EnqueueStreamRequest>,
     in_flight: FuturesUnordered<BoxFuture<'static, Vec<pb::EnqueueAck>>>,
@@ -142,12 +142,12 @@ where
             by: self.by.clone(),
             once: None,
         };
-        let producer = self.producer.clone();
+        let producer = self.producer.clone().flatten();
         self.in_flight
             .push(enqueue(self.edge.clone(), by, producer, message).boxed());
     }
 
-    /// What is wrong with a message as a whole; takes its producer.
+    /// What is wrong with a message as a whole; takes the producer of the first.
     fn check(&mut self, message: &pb::EnqueueStreamRequest) -> Parsed<()> {
         let root = At::Root;
         field::batch(
@@ -158,15 +158,20 @@ where
         let at = root.field("producer_id");
         let named = field::optional_name(&message.producer_id, at)?;
         match (&self.producer, named) {
-            (Some(known), Some(named)) if *known != named => Err(at.refuse(format_args!(
+            (None, named) => {
+                self.producer = Some(named);
+                Ok(())
+            }
+            (Some(Some(known)), Some(named)) if *known != named => Err(at.refuse(format_args!(
                 "is {}, but the stream's producer is {known}: open another stream",
                 field::quoted(&named)
             ))),
+            // What came before it is not remembered: it would only seem repeatable.
+            (Some(None), Some(named)) => Err(at.refuse(format_args!(
+                "is {}, but the stream's first message named no producer: open another stream",
+                field::quoted(&named)
+            ))),
             (Some(_), _) => Ok(()),
-            (None, named) => {
-                self.producer = named;
-                Ok(())
-            }
         }
     }
 }

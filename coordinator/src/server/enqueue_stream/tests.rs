@@ -232,3 +232,23 @@ async fn another_producer_ends_the_stream_behind_what_was_accepted() {
         assert!(status.message().starts_with(field), "{}", status.message());
     }
 }
+
+#[tokio::test]
+async fn a_producer_that_the_first_message_did_not_name_ends_the_stream() {
+    let engine = accepting();
+    let (send, mut stream, _) = open(&engine);
+    let late = pb::EnqueueStreamRequest {
+        producer_id: "p-1".into(),
+        ..message(2..4)
+    };
+    send.send(Ok(message(0..2))).await.unwrap();
+    send.send(Ok(late)).await.unwrap();
+    assert_eq!(sequences(&acks(&mut stream).await), [0, 1]);
+    let status = stream.next().await.unwrap().unwrap_err();
+    assert_eq!(status.code(), tonic::Code::InvalidArgument);
+    assert_eq!(
+        status.message(),
+        "producer_id is \"p-1\", but the stream's first message named no producer: open another \
+         stream"
+    );
+}

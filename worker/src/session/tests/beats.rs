@@ -49,6 +49,14 @@ fn on_wire(soft_ms: u64, hard_ms: u64) -> redrive_proto::v1::Timeouts {
     }
 }
 
+/// The question for this hard limit, as it is sent: the soft one is not asked about.
+fn asking(hard_ms: u64) -> redrive_proto::v1::Timeouts {
+    redrive_proto::v1::Timeouts {
+        soft: None,
+        ..on_wire(0, hard_ms)
+    }
+}
+
 fn held(timeouts: Option<redrive_proto::v1::Timeouts>) -> HeartbeatAck {
     HeartbeatAck {
         lease_token: "a".into(),
@@ -162,7 +170,7 @@ fn an_extension_goes_out_at_once_and_moves_the_clock_when_it_is_granted() {
     script.sent();
     assert_eq!(script.at(50).speak(1, extend(1, 900)), []);
     let beats = script.beats();
-    assert_eq!(beats[0].timeouts, Some(on_wire(200, 900)), "soft as before");
+    assert_eq!(beats[0].timeouts, Some(asking(900)), "no word of the other");
 
     let limits = Limits {
         soft: Some(200),
@@ -216,7 +224,7 @@ fn an_extension_is_asked_again_on_a_new_stream_until_it_is_answered() {
     script.input(Input::Closed);
     script.greet();
     assert_eq!(script.welcome("s1", true, &[]), []);
-    assert_eq!(script.beats()[0].timeouts, Some(on_wire(200, 900)));
+    assert_eq!(script.beats()[0].timeouts, Some(asking(900)));
     script.answer_beat(held(Some(on_wire(200, 900))));
 
     script.input(Input::Closed);
@@ -237,7 +245,7 @@ fn an_answer_is_not_taken_for_that_of_a_later_question() {
     assert_eq!(actions[1], extended(1, Ok(timeouts(Some(200), Some(600)))));
     assert_eq!(
         script.beats()[0].timeouts,
-        Some(on_wire(200, 900)),
+        Some(asking(900)),
         "the latest of those that waited"
     );
     let actions = script.answer_beat(held(Some(on_wire(200, 900))));
@@ -293,4 +301,77 @@ fn a_word_that_was_refused_is_noted() {
     };
     let actions = script.answer_beat(ack);
     assert!(matches!(&actions[..], [Action::Note { .. }]), "{actions:?}");
+}
+
+#[test]
+fn the_refusal_of_an_earlier_word_is_not_taken_for_the_answer_to_a_question() {
+    let mut script = running();
+    script.speak(1, checkpoint("c"));
+    script.sent();
+    script.at(300).speak(1, extend(1, 900));
+    assert_eq!(script.beats()[0].timeouts, Some(asking(900)));
+    let earlier = HeartbeatAck {
+        refusal: Some(Refusal {
+            reason: "FIELD_INVALID".to_owned(),
+            field: "checkpoint.content_type".to_owned(),
+            ..Refusal::default()
+        }),
+        ..held(None)
+    };
+    let actions = script.answer_beat(earlier);
+    assert!(matches!(&actions[..], [Action::Note { .. }]), "{actions:?}");
+    let actions = script.answer_beat(held(Some(on_wire(200, 900))));
+    assert_eq!(actions[1], extended(1, Ok(timeouts(Some(200), Some(900)))));
+}
+
+#[test]
+fn limits_that_cannot_be_limits_are_answered_as_such() {
+    let mut script = running();
+    script.speak(1, extend(1, 900));
+    script.sent();
+    let refusal = Refusal {
+        reason: "FIELD_INVALID".to_owned(),
+        field: "timeouts.hard".to_owned(),
+        ..Refusal::default()
+    };
+    let ack = HeartbeatAck {
+        refusal: Some(refusal.clone()),
+        ..held(None)
+    };
+    assert_eq!(script.answer_beat(ack), [extended(1, Err(refusal))]);
+}
+
+#[test]
+fn a_question_goes_alone_so_that_nothing_else_can_refuse_it() {
+    let mut script = running();
+    let all = Said {
+        extend: extend(1, 900).extend,
+        checkpoint: Some(payload("c")),
+        ..progress(1)
+    };
+    script.speak(1, all);
+    let [question, rest] = &script.beats()[..] else {
+        panic!("not two heartbeats")
+    };
+    assert_eq!(question.timeouts, Some(asking(900)));
+    assert!(question.progress.is_none() && question.checkpoint.is_none());
+    assert!(rest.progress.is_some() && rest.checkpoint.is_some());
+}
+
+#[test]
+fn a_checkpoint_whose_content_type_the_coordinator_refuses_is_not_sent_but_the_progress_is() {
+    for bad in ["x".repeat(129), "caf\u{e9}".to_owned(), "a\nb".to_owned()] {
+        let mut script = running();
+        let said = Said {
+            checkpoint: Some(Payload {
+                content_type: bad,
+                ..payload("c")
+            }),
+            ..progress(1)
+        };
+        let actions = script.speak(1, said);
+        assert!(matches!(&actions[..], [Action::Note { .. }]), "{actions:?}");
+        let beats = script.beats();
+        assert_eq!((dones(&beats), &beats[0].checkpoint), (vec![1], &None));
+    }
 }

@@ -1,7 +1,8 @@
 //! Who asks, what makes asking twice harmless, and which task is meant.
 //!
-//! Owns the metadata key of the actor, the bounds of request ids, and the digest of a request. Never
-//! knows what a repeated request is answered.
+//! Owns the metadata key of the actor, the bounds of request ids, and the digest of a request: of
+//! what it says as it was sent, but that the default namespace and priority may be left unsaid.
+//! Never knows what a repeated request is answered.
 
 use std::sync::Arc;
 
@@ -44,8 +45,12 @@ pub(crate) trait Repeatable: Message {
 
     /// Takes the id out of it, and for how long that is remembered.
     fn take_id(&mut self) -> (String, Option<Duration>);
-    /// The namespace that the id is known in, as it was sent.
-    fn namespace(&self) -> &str;
+    /// Where it names the namespace that the id is known in, if it can.
+    fn namespace_mut(&mut self) -> Option<&mut String>;
+    /// The tasks that it brings.
+    fn tasks_mut(&mut self) -> &mut [pb::TaskSpec] {
+        &mut []
+    }
 }
 
 /// Who asks, and the id of the request, which is taken out of it.
@@ -63,12 +68,15 @@ pub(crate) fn caller<R: Repeatable>(by: Arc<str>, request: &mut R) -> Parsed<Cal
         };
     };
     // A namespace that is none is refused where the request is parsed.
-    let namespace = match request.namespace() {
-        "" => NAMESPACE_DEFAULT,
-        named => named,
-    };
+    let namespace = request.namespace_mut().map(|named| {
+        if named.is_empty() {
+            NAMESPACE_DEFAULT.clone_into(named);
+        }
+        Arc::from(named.as_str())
+    });
+    request.tasks_mut().iter_mut().for_each(spell_out);
     let once = Once {
-        namespace: namespace.into(),
+        namespace: namespace.unwrap_or_else(|| NAMESPACE_DEFAULT.into()),
         id,
         ttl_ms: ttl_ms.unwrap_or(limits::REQUEST_TTL_MS_DEFAULT),
         digest: fnv1a([R::RPC.as_bytes(), &request.encode_to_vec()]),
@@ -77,6 +85,13 @@ pub(crate) fn caller<R: Repeatable>(by: Arc<str>, request: &mut R) -> Parsed<Cal
         by,
         once: Some(Box::new(once)),
     })
+}
+
+/// Says what a task that leaves its priority unsaid means, so that both have one digest.
+pub(crate) fn spell_out(spec: &mut pb::TaskSpec) {
+    if spec.priority == i32::from(pb::Priority::Unspecified) {
+        spec.priority = pb::Priority::Normal.into();
+    }
 }
 
 /// FNV-1a of 64 bits over these bytes, one after another. What it makes is remembered in the
@@ -114,7 +129,7 @@ fn task_key(value: &pb::TaskKey, at: At<'_>) -> Parsed<TaskRef> {
 
 /// Requests that name their namespace themselves.
 macro_rules! repeatable {
-    ($($request:ident = $rpc:literal),* $(,)?) => {$(
+    ($($request:ident = $rpc:literal $(bringing $tasks:ident)?),* $(,)?) => {$(
         impl Repeatable for pb::$request {
             const RPC: &'static str = $rpc;
 
@@ -122,9 +137,13 @@ macro_rules! repeatable {
                 (std::mem::take(&mut self.request_id), self.request_ttl.take())
             }
 
-            fn namespace(&self) -> &str {
-                &self.namespace
+            fn namespace_mut(&mut self) -> Option<&mut String> {
+                Some(&mut self.namespace)
             }
+
+            $(fn tasks_mut(&mut self) -> &mut [pb::TaskSpec] {
+                self.$tasks.as_mut_slice()
+            })?
         }
     )*};
 }
@@ -139,16 +158,16 @@ macro_rules! repeatable_of_task {
                 (std::mem::take(&mut self.request_id), self.request_ttl.take())
             }
 
-            fn namespace(&self) -> &str {
-                self.task_key.as_ref().map_or("", |key| &key.namespace)
+            fn namespace_mut(&mut self) -> Option<&mut String> {
+                self.task_key.as_mut().map(|key| &mut key.namespace)
             }
         }
     )*};
 }
 
 repeatable! {
-    EnqueueTaskRequest = "EnqueueTask",
-    EnqueueTasksRequest = "EnqueueTasks",
+    EnqueueTaskRequest = "EnqueueTask" bringing task,
+    EnqueueTasksRequest = "EnqueueTasks" bringing tasks,
     UpdateQueueRequest = "UpdateQueue",
     PauseQueueRequest = "PauseQueue",
     ResumeQueueRequest = "ResumeQueue",

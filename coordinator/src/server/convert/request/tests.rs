@@ -105,6 +105,52 @@ fn the_digest_is_of_the_call_and_all_that_it_asks_for_but_the_id() {
 }
 
 #[test]
+fn a_default_that_is_spelled_out_is_the_same_content() {
+    use pb::Priority::{High, Normal, Unspecified};
+
+    let task = |priority: pb::Priority| pb::TaskSpec {
+        queue: "mail".into(),
+        kind: "send".into(),
+        priority: priority.into(),
+        ..Default::default()
+    };
+    let one = |namespace: &str, priority| {
+        once(pb::EnqueueTaskRequest {
+            namespace: namespace.into(),
+            task: Some(task(priority)),
+            request_id: "r".into(),
+            ..Default::default()
+        })
+        .digest
+    };
+    let many = |namespace: &str, priority| {
+        once(pb::EnqueueTasksRequest {
+            namespace: namespace.into(),
+            tasks: vec![task(High), task(priority)],
+            request_id: "r".into(),
+            ..Default::default()
+        })
+        .digest
+    };
+    let by_key = |namespace: &str| {
+        let key = pb::TaskKey {
+            namespace: namespace.into(),
+            ..Default::default()
+        };
+        let request = pb::CancelTaskRequest {
+            task_key: Some(key),
+            ..cancel("r")
+        };
+        once(request).digest
+    };
+    assert_eq!(one("", Unspecified), one("default", Normal));
+    assert_eq!(many("", Unspecified), many("default", Normal));
+    assert_eq!(by_key(""), by_key("default"));
+    assert_ne!(one("", Unspecified), one("", High));
+    assert_ne!(one("", Normal), one("other", Normal));
+}
+
+#[test]
 fn the_digest_never_changes_for_the_journal_remembers_it() {
     assert_eq!(fnv1a([]), 0xcbf2_9ce4_8422_2325);
     assert_eq!(fnv1a([b"foo".as_slice(), b"bar"]), 0x8594_4171_f739_67e8);

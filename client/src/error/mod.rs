@@ -10,6 +10,10 @@ use redrive_proto::v1;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+/// The one reason with which the coordinator does not say that it did nothing: it ended under the
+/// call, and asks to look before repeating it.
+const STOPPED: &str = "STOPPED";
+
 /// Why a call failed. Cheap to clone; compares by value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -157,6 +161,12 @@ impl Error {
 /// What one item of a batch or stream was refused for.
 impl From<v1::Refusal> for Error {
     fn from(refusal: v1::Refusal) -> Self {
+        CallFailure::from(refusal).into_error()
+    }
+}
+
+impl From<v1::Refusal> for CallFailure {
+    fn from(refusal: v1::Refusal) -> Self {
         let violations = if refusal.field.is_empty() {
             Vec::new()
         } else {
@@ -166,7 +176,7 @@ impl From<v1::Refusal> for Error {
                 description,
             }]
         };
-        Self::Refused(Box::new(CallFailure {
+        Self {
             code: Code::from_i32(refusal.code),
             reason: refusal.reason,
             message: refusal.message,
@@ -174,7 +184,7 @@ impl From<v1::Refusal> for Error {
             retry_after: refusal
                 .retry_after
                 .and_then(|after| Duration::try_from(after).ok()),
-        }))
+        }
     }
 }
 
@@ -186,6 +196,15 @@ impl CallFailure {
             message: message.into(),
             violations: Vec::new(),
             retry_after: None,
+        }
+    }
+
+    /// What the refusal of one item means.
+    pub(crate) fn into_error(self) -> Error {
+        if self.reason == STOPPED {
+            Error::OutcomeUnknown(Box::new(self))
+        } else {
+            Error::Refused(Box::new(self))
         }
     }
 
@@ -275,7 +294,8 @@ impl Verdict {
             ));
         }
         let failure = CallFailure::from_status(status);
-        if failure.is_retryable() || says_not_performed(failure.code) {
+        let known = failure.is_retryable() || says_not_performed(failure.code);
+        if known && failure.reason != STOPPED {
             Self::Refused(failure)
         } else {
             Self::Unclear(failure)
@@ -362,121 +382,4 @@ fn code_name(code: Code) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-
-    use tonic_types::{ErrorDetails, StatusExt as _};
-
-    use super::*;
-
-    fn status(code: Code, retry_after: Option<Duration>) -> Status {
-        let mut details = ErrorDetails::new();
-        details.set_error_info("QUEUE_FULL", "redrive.dev", HashMap::new());
-        details.add_bad_request_violation("task.queue", "is full");
-        if retry_after.is_some() {
-            details.set_retry_info(retry_after);
-        }
-        Status::with_error_details(code, "the queue is full", details)
-    }
-
-    #[test]
-    fn all_that_a_status_says_is_kept_and_printed() {
-        let verdict = Verdict::of(&status(
-            Code::ResourceExhausted,
-            Some(Duration::from_secs(2)),
-        ));
-        let Verdict::Refused(failure) = verdict else {
-            panic!("{verdict:?}")
-        };
-        assert_eq!(failure.reason, "QUEUE_FULL");
-        assert_eq!(failure.violations[0].field, "task.queue");
-        let error = Error::Refused(Box::new(failure));
-        assert_eq!(
-            error.to_string(),
-            "refused: RESOURCE_EXHAUSTED QUEUE_FULL: the queue is full; task.queue: is full; try \
-             again in 2s"
-        );
-        assert_eq!(
-            (error.code(), error.reason(), error.retry_after()),
-            (
-                Code::ResourceExhausted,
-                Some("QUEUE_FULL"),
-                Some(Duration::from_secs(2))
-            )
-        );
-    }
-
-    #[test]
-    fn what_the_message_says_of_a_field_is_not_said_again() {
-        let problem = "has no value after \"class\"";
-        let mut details = ErrorDetails::new();
-        details.add_bad_request_violation("selection.filter", problem);
-        details.add_bad_request_violation("page_size", "is 5000, at most 1000 is allowed");
-        let message = format!("selection.filter {problem}");
-        let failure = CallFailure::from_status(&Status::with_error_details(
-            Code::InvalidArgument,
-            message,
-            details,
-        ));
-        assert_eq!(failure.violations.len(), 2);
-        assert_eq!(
-            failure.to_string(),
-            "INVALID_ARGUMENT: selection.filter has no value after \"class\"; page_size: is 5000, \
-             at most 1000 is allowed"
-        );
-    }
-
-    #[test]
-    fn only_a_refusal_that_asks_to_wait_is_retryable() {
-        for (code, after, retryable) in [
-            (Code::ResourceExhausted, Some(1), true),
-            (Code::Unavailable, Some(1), true),
-            (Code::ResourceExhausted, None, false),
-            (Code::FailedPrecondition, Some(1), false),
-            (Code::InvalidArgument, None, false),
-        ] {
-            let verdict = Verdict::of(&status(code, after.map(Duration::from_secs)));
-            let Verdict::Refused(failure) = verdict else {
-                panic!("{verdict:?}")
-            };
-            assert_eq!(
-                Error::Refused(Box::new(failure)).is_retryable(),
-                retryable,
-                "{code:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_code_that_does_not_say_whether_it_was_performed_is_unclear() {
-        for code in [
-            Code::Unavailable,
-            Code::Internal,
-            Code::DeadlineExceeded,
-            Code::Cancelled,
-        ] {
-            let verdict = Verdict::of(&status(code, None));
-            assert!(matches!(verdict, Verdict::Unclear(_)), "{verdict:?}");
-        }
-    }
-
-    #[test]
-    fn an_item_refused_in_a_batch_reads_like_a_refused_call() {
-        let error = Error::from(v1::Refusal {
-            code: 8,
-            reason: "MEMORY_FULL".to_owned(),
-            message: "too full".to_owned(),
-            field: "task.payload".to_owned(),
-            retry_after: Some(prost_types::Duration {
-                seconds: 3,
-                nanos: 0,
-            }),
-        });
-        assert!(error.is_retryable());
-        assert_eq!(
-            error.to_string(),
-            "refused: RESOURCE_EXHAUSTED MEMORY_FULL: too full; try again in 3s"
-        );
-        assert_eq!(error.failure().unwrap().violations[0].field, "task.payload");
-    }
-}
+mod tests;
