@@ -73,8 +73,8 @@ async fn wants_more(State(gate): State<Arc<Semaphore>>, task: TaskContext) -> Ta
     // What is not named stays.
     let got = task.extend(None, Some(SECS(1440))).await?;
     assert_eq!(got, timeouts(600, 1440));
-    for soft in [None, Some(SECS(1441))] {
-        let refused = task.extend(soft, Some(SECS(1441))).await.unwrap_err();
+    for (soft, hard) in [(None, Some(SECS(1441))), (Some(SECS(1441)), None)] {
+        let refused = task.extend(soft, hard).await.unwrap_err();
         let ExtendError::Refused {
             reason,
             field,

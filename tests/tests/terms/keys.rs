@@ -93,6 +93,10 @@ async fn another_task_with_the_key_is_refused_with_the_first_ones_id() {
         assert_eq!(details.error_info().unwrap().metadata["task_id"], first);
         expected.check_status("another task", Err::<(), _>(refused));
     }
+    // What holds unsaid too may be said.
+    let said = keyed("a").priority(pb::Priority::Normal);
+    let answer = enqueue(&harness, said).await;
+    assert_eq!(answer, (first, EnqueueEffect::Existing));
     // In another queue or namespace it is another key.
     let mut elsewhere = keyed("a").build().unwrap();
     elsewhere.queue = "p".to_owned();

@@ -177,6 +177,14 @@ async fn a_producer_that_cannot_be_ends_the_stream_after_what_was_read_is_acknow
             1,
             Expected::field("producer_id", &["\"o\"", "is p", "open another stream"]),
         ),
+        (
+            vec![message("", vec![good(1)]), message("p", vec![good(2)])],
+            1,
+            Expected::field(
+                "producer_id",
+                &["\"p\"", "named no producer", "open another"],
+            ),
+        ),
     ];
     for (messages, acks, expected) in cases {
         let outgoing = tokio_stream::iter(messages);
@@ -189,6 +197,6 @@ async fn a_producer_that_cannot_be_ends_the_stream_after_what_was_read_is_acknow
         let end = within("the end", answers.message()).await;
         expected.check_status("producer_id", end);
     }
-    assert_eq!(enqueued(&harness).await, 1);
+    assert_eq!(enqueued(&harness).await, 2);
     harness.still_serves().await;
 }
