@@ -99,7 +99,7 @@ async fn each(context: &Context, args: &CancelArgs) -> anyhow::Result<ExitCode> 
             None => return Err(error),
         };
         output::note(&format!("redrive: {id}: {}", exit::sentence(&error)));
-        code = code.or(Some(exit::code(&error)));
+        code = code.or_else(|| Some(exit::code(&error)));
         if away {
             // The next one would wait as long in vain.
             output::note("redrive: the tasks after it were not tried");

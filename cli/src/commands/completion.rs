@@ -9,8 +9,8 @@ use crate::{args::Cli, context::Context};
 
 const HELP: &str = "\
 Examples:
-  source <(redrive completion bash)              # for this shell
-  redrive completion zsh > ~/.zfunc/_redrive     # for all, with ~/.zfunc in fpath
+  source <(redrive completion bash)            # for this shell
+  redrive completion zsh > ~/.zfunc/_redrive   # for all, with ~/.zfunc in fpath
   redrive completion fish > ~/.config/fish/completions/redrive.fish";
 
 /// The flags of `completion`.

@@ -59,8 +59,8 @@ struct GetArgs {
 
 const REDRIVE_HELP: &str = "\
 Counts first, then asks; without a terminal it needs --yes. Tasks named by id or
-key are redriven without asking. Safe to repeat: what is not dead any more is not
-selected again.
+key are redriven without asking. Safe to repeat: what is not dead any more is
+not selected again.
 
 Examples:
   redrive dead redrive 0192f0c1-2345-7abc-8def-0123456789ab

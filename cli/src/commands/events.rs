@@ -19,7 +19,8 @@ remembers it (65,536 events) and was not restarted.
 Examples:
   redrive events
   redrive events --queue mail
-  redrive events -o jsonl | jq -r 'select(.type==\"EVENT_TYPE_DEAD_LETTERED\").taskId'";
+  redrive events -o jsonl |
+    jq -r 'select(.type==\"EVENT_TYPE_DEAD_LETTERED\").taskId'";
 
 /// The flags of `events`.
 #[derive(Debug, Args)]

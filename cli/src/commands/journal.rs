@@ -29,8 +29,8 @@ const HELP: &str = "\
 A torn tail (a write that was under way when the machine stopped) is no damage:
 the next start cuts it, and nothing acknowledged was in it.
 
-`inspect` looks at frames only and leaves everything alone. `verify` and `repair`
-take the journal's lock, so that no coordinator starts meanwhile.
+`inspect` looks at frames only and leaves everything alone. `verify` and
+`repair` take the journal's lock, so that no coordinator starts meanwhile.
 
 Exit codes: 0 well, or repaired; 78 it is damaged, or `repair` was not told to
 accept the loss; 1 it cannot be read, is in use, or there is none.

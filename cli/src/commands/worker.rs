@@ -173,7 +173,8 @@ Exit code 1 where a worker named is not connected.
 
 Examples:
   redrive worker drain host1-4711 --deadline 5m
-  redrive worker list -o jsonl | jq -r .info.workerId | xargs redrive worker drain";
+  redrive worker list -o jsonl | jq -r .info.workerId |
+    xargs redrive worker drain";
 
 #[derive(Debug, Args)]
 #[command(after_help = DRAIN_HELP)]

@@ -43,22 +43,26 @@ const INTERRUPTED: u8 = 130;
 /// Bad lines that are told one by one; the rest is counted.
 const BAD_LINES_SHOWN: usize = 5;
 
-const LONG_ABOUT: &str = "\
-Deliver thousands of webhooks to a server that misbehaves, and watch what becomes of them.
+const HELP: &str = "\
+Deliver thousands of webhooks to a server that misbehaves, and watch what
+becomes of them.
 
-Starts a coordinator, three workers of the http runner and a small upstream server that behaves in
-eight ways (resets connections, answers 429 with Retry-After, is locked, is down for a while,
-rejects data, has no such page, refuses credentials, hangs). Enqueues one task for each webhook of
-a file, kills one worker with SIGKILL in the middle and then the coordinator itself, which is
-started again on its journal and goes on, shows what was retried when and beside what the policy
-allows, repairs the upstream, redrives the dead letters that it now accepts, and checks its own
-books. Everything is on 127.0.0.1 and in a temporary directory, and is removed with the demo.
+Starts a coordinator, three workers of the http runner and a small upstream
+server that behaves in eight ways (resets connections, answers 429 with
+Retry-After, is locked, is down for a while, rejects data, has no such page,
+refuses credentials, hangs). Enqueues one task for each webhook of a file,
+kills one worker with SIGKILL in the middle and then the coordinator itself,
+which is started again on its journal and goes on, shows what was retried when
+and beside what the policy allows, repairs the upstream, redrives the dead
+letters that it now accepts, and checks its own books. Everything is on
+127.0.0.1 and in a temporary directory, and is removed with the demo.
 
-Exit codes: 0 the books balance; 1 they do not, or something failed; 130 interrupted.";
+Exit codes: 0 the books balance; 1 they do not, or something failed; 130
+interrupted.";
 
 /// The flags of `redrive demo`.
 #[derive(Debug, Clone, clap::Args)]
-#[command(long_about = LONG_ABOUT)]
+#[command(after_long_help = HELP)]
 pub(crate) struct Args {
     /// Deliver the webhooks of this JSONL file (format: cli/samples/README.md) [default: the
     /// sample that ships with the product]

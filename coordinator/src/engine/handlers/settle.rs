@@ -121,10 +121,7 @@ fn same(recorded: RunOutcome, reported: RunOutcome) -> bool {
 /// Ends the run as the worker tells it.
 fn record(step: &mut Step<'_>, content: ReportContent) {
     let id = content.token.task;
-    if !matches!(content.outcome, ReportOutcome::Release { .. }) {
-        // Whoever tells how it ended had begun: a report needs no receipt of its own.
-        begun(step, id);
-    }
+    begun(step, id, &content.outcome);
     let mut extra = Extra {
         checkpoint: content.checkpoint,
         ..Extra::default()
@@ -135,12 +132,8 @@ fn record(step: &mut Step<'_>, content: ReportContent) {
         }
         ReportOutcome::Fail { failure, .. } if failure.class == FailureClass::WorkerLost => {
             // A runner tells that its process was killed: what it ran is to blame (I6).
-            end_run(
-                step,
-                id,
-                Ended::Judged(Ending::Crashed { failure: &failure }),
-                extra,
-            );
+            let ending = Ending::Crashed { failure: &failure };
+            end_run(step, id, Ended::Judged(ending), extra);
         }
         ReportOutcome::Fail {
             failure,
@@ -195,8 +188,12 @@ fn record(step: &mut Step<'_>, content: ReportContent) {
     }
 }
 
-/// The run of a task has begun, as its worker shows.
-fn begun(step: &mut Step<'_>, id: TaskId) {
+/// Whoever tells how a run ended had begun it, unless it gives it back: a report needs no receipt of
+/// its own.
+fn begun(step: &mut Step<'_>, id: TaskId, outcome: &ReportOutcome) {
+    if matches!(outcome, ReportOutcome::Release { .. }) {
+        return;
+    }
     let now = step.now();
     let lease = step.task(id).and_then(Task::lease);
     if let Some(Holder::Session(session)) = lease.map(|lease| lease.holder)

@@ -94,7 +94,7 @@ impl Ledger {
             ..kind.clone()
         };
         self.newest = self.newest.max(kind.at);
-        self.kind_removed(&kind.name.clone());
+        self.kind_removed(&kind.name);
         self.kind_bytes += kind.bytes();
         self.kinds.insert(kind.name.clone(), kind);
     }

@@ -6,7 +6,7 @@ use prost::Message as _;
 use redrive_proto::v1 as pb;
 
 use super::field::{At, Parsed, bounded_ms, key, optional_key, optional_ms, variant};
-use super::request::{fnv1a, spell_out};
+use super::request::{digest_of, spell_out};
 use crate::engine::command::{NewKeys, NewUnique, OnConflict};
 use crate::engine::ledger::more::{Scope, Unique};
 use crate::engine::limits;
@@ -46,7 +46,7 @@ pub(crate) fn new_keys(spec: &mut pb::TaskSpec, at: At<'_>) -> Parsed<Option<Box
 fn digest(spec: &mut pb::TaskSpec) -> u64 {
     spell_out(spec);
     let start = spec.start.take();
-    let digest = fnv1a([spec.encode_to_vec().as_slice()]);
+    let digest = digest_of([spec.encode_to_vec().as_slice()]);
     spec.start = start;
     digest
 }

@@ -79,7 +79,7 @@ pub(crate) fn caller<R: Repeatable>(by: Arc<str>, request: &mut R) -> Parsed<Cal
         namespace: namespace.unwrap_or_else(|| NAMESPACE_DEFAULT.into()),
         id,
         ttl_ms: ttl_ms.unwrap_or(limits::REQUEST_TTL_MS_DEFAULT),
-        digest: fnv1a([R::RPC.as_bytes(), &request.encode_to_vec()]),
+        digest: digest_of([R::RPC.as_bytes(), &request.encode_to_vec()]),
     };
     Ok(Caller {
         by,
@@ -94,12 +94,23 @@ pub(crate) fn spell_out(spec: &mut pb::TaskSpec) {
     }
 }
 
-/// FNV-1a of 64 bits over these bytes, one after another. What it makes is remembered in the
+/// A digest of 64 bits of these parts: FNV-1a over words of 8 bytes, little-endian, the last one of
+/// each part filled up with zeros, and its length behind it; the high half is folded into the low one
+/// after each word, for the multiplication carries upwards only. What it makes is remembered in the
 /// journal: it never changes.
-pub(crate) fn fnv1a<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
-    let bytes = parts.into_iter().flatten();
-    bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+pub(crate) fn digest_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let mix = |hash: u64, word: u64| {
+        let hash = (hash ^ word).wrapping_mul(PRIME);
+        hash ^ (hash >> 32)
+    };
+    parts.into_iter().fold(0xcbf2_9ce4_8422_2325, |hash, part| {
+        let (words, rest) = part.as_chunks::<8>();
+        let words = words.iter().map(|word| u64::from_le_bytes(*word));
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        let tail = [u64::from_le_bytes(last), part.len() as u64];
+        words.chain(tail).fold(hash, mix)
     })
 }
 
