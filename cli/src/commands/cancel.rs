@@ -5,7 +5,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use clap::Args;
-use redrive_client::{Cancel, Client, TaskRef};
+use redrive_client::{Cancel, Client, Error, TaskRef};
 use redrive_proto::v1;
 
 use super::{
@@ -24,6 +24,8 @@ const HELP: &str = "\
 A task that waits is cancelled at once; --mode says what may happen to one that
 a worker holds. Tasks named by id or key are cancelled without asking; those
 selected are counted first, then it asks, and without a terminal it needs --yes.
+Of several ids each is tried; those that fail are told on stderr, and the first
+of them gives the exit code. With -o json their answers are one a line then.
 
 Examples:
   redrive task cancel $ID --reason 'not needed'
@@ -72,18 +74,39 @@ pub(crate) struct CancelArgs {
 }
 
 pub(crate) async fn run(context: &Context, args: CancelArgs) -> anyhow::Result<ExitCode> {
-    let named = match &args.key {
-        Some(key) => vec![TaskRef::key(&args.select.queue, key)],
-        None => args.ids.iter().map(TaskRef::from).collect(),
+    let named = match (&args.key, args.ids.as_slice()) {
+        (Some(key), _) => TaskRef::key(&args.select.queue, key),
+        (None, []) => return selected(context, args).await,
+        (None, [id]) => TaskRef::from(id),
+        (None, _) => return each(context, &args).await,
     };
-    if named.is_empty() {
-        return selected(context, args).await;
-    }
     let client = context.client().await?;
-    for task in named {
-        one(context, &client, task, &args).await?;
-    }
+    one(context, &client, named, &args).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Cancels each of several tasks, also where another cannot be; the first failure gives the code.
+async fn each(context: &Context, args: &CancelArgs) -> anyhow::Result<ExitCode> {
+    let client = context.client().await?;
+    let mut code = None;
+    for id in &args.ids {
+        let Err(error) = one(context, &client, id.into(), args).await else {
+            continue;
+        };
+        let away = match error.downcast_ref::<Error>() {
+            Some(error) => matches!(error, Error::Connect { .. }),
+            // Nobody reads what is printed.
+            None => return Err(error),
+        };
+        output::note(&format!("redrive: {id}: {}", exit::sentence(&error)));
+        code.get_or_insert_with(|| exit::code(&error));
+        if away {
+            // The next one would wait as long in vain.
+            output::note("redrive: the tasks after it were not tried");
+            break;
+        }
+    }
+    Ok(code.map_or(ExitCode::SUCCESS, ExitCode::from))
 }
 
 async fn one(
@@ -108,6 +131,9 @@ async fn one(
     };
     if answer.disposition() == v1::CancelDisposition::Cancelling {
         output::note("a worker holds the task; it was asked to stop");
+    }
+    if args.ids.len() > 1 && context.out.format == Format::Json {
+        return context.out.items(std::slice::from_ref(&answer));
     }
     context.out.answer(&answer, |style| {
         let task = answer.task.as_ref();

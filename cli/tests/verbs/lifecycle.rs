@@ -87,6 +87,28 @@ fn many_are_cancelled_by_filter_all_that_were_expected_or_none() {
 }
 
 #[test]
+fn each_of_several_tasks_is_cancelled_though_another_cannot_be() {
+    let stage = Stage::new();
+    let enqueue = || stage.ok(&["task", "enqueue", "a", "-q", "mail", "--delay", "1h"]);
+    let ids = [enqueue(), enqueue(), enqueue()];
+    stage.ok(&["task", "cancel", &ids[1]]);
+    let unknown = "no id";
+    let all = ["task", "cancel", &ids[0], unknown, &ids[1], &ids[2]];
+    let output = stage.run(&[&all[..], &["-o", "json"]].concat());
+    assert_eq!(output.status.code(), Some(67), "the first one's");
+    let told = stderr(&output);
+    assert_eq!(told.lines().count(), 2, "{told}");
+    assert!(told.contains(unknown) && told.contains(&*ids[1]), "{told}");
+    let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+    let cancelled: Vec<String> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|answer| answer["task"]["taskId"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(cancelled, [ids[0].clone(), ids[2].clone()]);
+}
+
+#[test]
 fn a_chain_goes_on_with_the_result_of_the_task_before() {
     let stage = Stage::new();
     let worker = stage.worker("w1", "tr a-z A-Z");
