@@ -111,6 +111,10 @@ fn flag(field: &str) -> Option<String> {
         "follow_ups",
         "task_key",
     ];
+    if field == "settings.queue" {
+        // A kind's; a queue names itself by position.
+        return Some("--default-queue".to_owned());
+    }
     let mut parts = field.split('.').skip_while(|part| LEVELS.contains(part));
     let name = match (parts.next()?, parts.next()) {
         ("unique", Some("scope")) => "unique_scope",
@@ -251,6 +255,11 @@ mod tests {
             ("task_key.idempotency_key", Some("--key")),
             ("task.labels.a", Some("--label")),
             ("settings.dead_letter_queue", Some("--dead-letter-queue")),
+            ("settings.queue", Some("--default-queue")),
+            (
+                "settings.terms.follow_ups.on_failure.queue",
+                Some("--on-failure"),
+            ),
             ("request_id", Some("--request-id")),
             ("task.kind", None),
             ("task_id", None),
