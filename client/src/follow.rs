@@ -188,7 +188,8 @@ impl Client {
     ///
     /// # Errors
     /// See [`Error`]; [`Error::Invalid`] where nothing would change; `FAILED_PRECONDITION` where the
-    /// task has ended or is dead, or a worker holds it and its start was to be moved.
+    /// task has ended, where a worker holds it and more than its time limits was to change, or where
+    /// it is dead and its start was to be moved.
     pub async fn update(
         &self,
         task: impl Into<TaskRef>,

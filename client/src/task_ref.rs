@@ -166,6 +166,9 @@ impl Cancel {
 
 /// What to change of a live task. What is not set stays as it is.
 ///
+/// While a worker holds the task only its time limits can change: an update that says anything else
+/// is refused as a whole with `FAILED_PRECONDITION`, reason `WRONG_STATE`.
+///
 /// ```no_run
 /// # async fn of(client: redrive_client::Client) -> Result<(), redrive_client::Error> {
 /// use std::time::Duration;
@@ -206,7 +209,8 @@ impl TaskUpdate {
         self
     }
 
-    /// The payload from the next run on, as JSON.
+    /// The payload, as JSON; the checkpoint that belonged to the old one is dropped. Refused while a
+    /// worker holds the task.
     ///
     /// # Errors
     /// [`Error::Invalid`] where `value` has no JSON form.
@@ -226,7 +230,7 @@ impl TaskUpdate {
         self
     }
 
-    /// How urgent it is; a ready task changes its place.
+    /// How urgent it is; a ready task changes its place. Refused while a worker holds the task.
     #[must_use]
     pub fn priority(mut self, priority: v1::Priority) -> Self {
         self.request.priority = priority.into();
@@ -247,7 +251,8 @@ impl TaskUpdate {
         self
     }
 
-    /// How many failures end the task from here on; 0 is unlimited.
+    /// How many failures end the task from here on; 0 is unlimited. Refused while a worker holds the
+    /// task.
     #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.request.max_attempts = Some(attempts);

@@ -14,9 +14,9 @@ use crate::{exit, values};
 
 const HELP: &str = "\
 All changes are made, or none. The time limits are replaced together: one left
-out is removed. They count from the start of the run, on a running one too; the
-rest holds from the next run. The start cannot be moved while a worker holds the
-task.
+out is removed. They count from the start of the run, on a running one too.
+While a worker holds the task nothing but the time limits can change: a request
+for anything else is refused with WRONG_STATE, the limits in it too.
 
 Examples:
   redrive task update $ID --hard 10m
