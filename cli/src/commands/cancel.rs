@@ -99,7 +99,7 @@ async fn each(context: &Context, args: &CancelArgs) -> anyhow::Result<ExitCode> 
             None => return Err(error),
         };
         output::note(&format!("redrive: {id}: {}", exit::sentence(&error)));
-        code = code.or_else(|| Some(exit::code(&error)));
+        code.get_or_insert_with(|| exit::code(&error));
         if away {
             // The next one would wait as long in vain.
             output::note("redrive: the tasks after it were not tried");
@@ -118,8 +118,7 @@ async fn one(
     let answer = if args.act.dry_run {
         let task = client.get(task).await?;
         output::note(&format!(
-            "{} {}, which is {}",
-            would(args.mode, task.state()),
+            "would cancel {}, which is {}",
             task.task_id,
             task_view::state(task.state())
         ));
@@ -141,27 +140,6 @@ async fn one(
         task.map(|task| task_view::full(style, task))
             .unwrap_or_default()
     })
-}
-
-/// What a cancel would do to a task in this state, in words.
-const fn would(mode: CancelMode, state: v1::TaskState) -> &'static str {
-    use v1::TaskState as State;
-
-    match state {
-        State::Scheduled | State::Ready | State::Retrying => "would cancel",
-        State::Leased | State::Running => match mode {
-            CancelMode::Cooperative => "would ask the worker to stop",
-            CancelMode::IfWaiting => "would leave alone",
-            CancelMode::Force => "would cancel",
-        },
-        State::Unspecified
-        | State::Succeeded
-        | State::Failed
-        | State::Dead
-        | State::Cancelled
-        | State::Discarded
-        | State::Routed => "would refuse to cancel",
-    }
 }
 
 fn how(args: &CancelArgs) -> Cancel {
@@ -308,19 +286,6 @@ mod tests {
         ] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
-    }
-
-    #[test]
-    fn a_dry_run_says_what_the_mode_would_do() {
-        use v1::TaskState as State;
-
-        let gentle = |state| would(CancelMode::Cooperative, state);
-        assert_eq!(gentle(State::Retrying), "would cancel");
-        assert_eq!(gentle(State::Running), "would ask the worker to stop");
-        assert_eq!(gentle(State::Dead), "would refuse to cancel");
-        let if_waiting = would(CancelMode::IfWaiting, State::Leased);
-        assert_eq!(if_waiting, "would leave alone");
-        assert_eq!(would(CancelMode::Force, State::Leased), "would cancel");
     }
 
     #[test]

@@ -329,7 +329,6 @@ impl QueueMeters {
         }
     }
 
-    /// Counts one in the series of `name` where the label has this value.
     /// Counts an outcome's label: handlers invent these, so that only so many have series.
     fn count_outcome(&mut self, label: &Arc<str>, recorder: &PrometheusRecorder) {
         let known = self.by_value.contains_key(&(OUTCOMES, label.clone()));
@@ -339,6 +338,7 @@ impl QueueMeters {
         self.count(OUTCOMES, "outcome_label", label, recorder);
     }
 
+    /// Counts one in the series of `name` where the label has this value.
     fn count(
         &mut self,
         name: &'static str,
