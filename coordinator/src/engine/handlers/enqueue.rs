@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::engine::command::{Caller, Enqueue, NewTask, Start};
 use crate::engine::effect::{Accepted, Answer, EnqueueEffect};
 use crate::engine::event::Event;
-use crate::engine::ids::{Fence, QueueName, ShardId, TaskId, Timestamp};
+use crate::engine::ids::{QueueName, ShardId, TaskId, Timestamp};
 use crate::engine::ledger::memory::{Memory, MemoryKey};
 use crate::engine::ledger::more::{More, Unique};
 use crate::engine::ledger::queue::QueueSettings;
@@ -318,26 +318,13 @@ fn make(step: &Step<'_>, id: TaskId, queue: QueueName, mut new: NewTask) -> Task
         })
     });
     Task {
-        id,
-        queue,
-        kind: new.kind,
         version: new.version,
         payload: new.payload,
         priority: new.priority,
         enqueue_seq: step.ledger(id.shard()).last_seq() + 1,
-        enqueued_at: now,
-        budget_since: now,
         state: State::Pending { not_before },
-        fence: Fence::default(),
-        runs: 0,
-        failures: 0,
-        crashes: 0,
-        deferrals: 0,
-        unstarted_in_row: 0,
-        timeouts_hit: 0,
-        redrives: 0,
         own: own.said(),
         side,
-        recorded_at: 0,
+        ..Task::fresh(id, queue, new.kind, now)
     }
 }

@@ -4,7 +4,7 @@
 //! each is there exactly once whatever happens next. Never knows what they do.
 
 use crate::engine::context;
-use crate::engine::ids::{Fence, QueueName, TaskId};
+use crate::engine::ids::{QueueName, TaskId};
 use crate::engine::ledger::more::{Cause, More};
 use crate::engine::ledger::task::{Outcome, Own, Payload, Side, State, Task};
 use crate::engine::ledger::terms::{Template, Terms, Transition};
@@ -142,29 +142,15 @@ fn send(step: &mut Step<'_>, id: TaskId, template: &Template, made: Made) {
         ..Side::default()
     };
     let next = Task {
-        id,
-        queue,
-        kind: template.kind.clone(),
         version: template.version,
         payload: made.payload,
         priority: template.priority,
-        enqueue_seq: 0,
-        enqueued_at: now,
-        budget_since: now,
         state: State::Pending {
             not_before: now.plus_ms(template.delay_ms),
         },
-        fence: Fence::default(),
-        runs: 0,
-        failures: 0,
-        crashes: 0,
-        deferrals: 0,
-        unstarted_in_row: 0,
-        timeouts_hit: 0,
-        redrives: 0,
         own: made.own.said(),
         side: Some(Box::new(side)),
-        recorded_at: 0,
+        ..Task::fresh(id, queue, template.kind.clone(), now)
     };
     transfer::send_task(step, id.shard(), next);
 }

@@ -314,6 +314,40 @@ impl TaskState {
 }
 
 impl Task {
+    /// A task that nothing has happened to yet: normal, without a payload, due at once, with nothing
+    /// said for it alone.
+    #[must_use]
+    pub(in crate::engine) fn fresh(
+        id: TaskId,
+        queue: QueueName,
+        kind: Arc<str>,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            queue,
+            kind,
+            version: 0,
+            payload: Payload::default(),
+            priority: Priority::Normal,
+            enqueue_seq: 0,
+            enqueued_at: now,
+            budget_since: now,
+            state: State::Pending { not_before: now },
+            fence: Fence::default(),
+            runs: 0,
+            failures: 0,
+            crashes: 0,
+            deferrals: 0,
+            unstarted_in_row: 0,
+            timeouts_hit: 0,
+            redrives: 0,
+            own: None,
+            side: None,
+            recorded_at: 0,
+        }
+    }
+
     /// What users see of its state at this instant.
     #[must_use]
     pub fn view(&self, now: Timestamp) -> TaskState {
