@@ -96,8 +96,9 @@ pub(super) struct Session {
     pub(super) lost: bool,
     /// It left for good; its leases are being given back.
     pub(super) gone: bool,
-    /// What it did not list when it came back, as far as that is not ended yet.
-    pub(super) unlisted: BTreeSet<TaskId>,
+    /// What it did not list when it came back, as far as that is not ended yet, and whether it may have
+    /// run there.
+    pub(super) unlisted: BTreeMap<TaskId, bool>,
     settled: VecDeque<(TaskId, Fence, RunOutcome)>,
 }
 
@@ -129,7 +130,7 @@ impl Session {
             drain_asked: None,
             lost: false,
             gone: false,
-            unlisted: BTreeSet::new(),
+            unlisted: BTreeMap::new(),
             settled: VecDeque::new(),
         }
     }
@@ -184,6 +185,15 @@ impl Session {
         is_news
     }
 
+    /// A held lease was not listed by the worker that came back: it is to be ended. No receipt speaks
+    /// of its delivery any more.
+    pub(super) fn unlist(&mut self, task: TaskId, may_have_run: bool) {
+        if let Some(held) = self.held.get(&task) {
+            self.undelivered.remove(&held.sequence);
+            self.unlisted.insert(task, may_have_run);
+        }
+    }
+
     /// A held lease waits in the worker's buffer, under this sequence.
     pub(super) fn wait_in_buffer(&mut self, task: TaskId, sequence: u64) {
         let Some(held) = self.held.get_mut(&task) else {
@@ -201,6 +211,7 @@ impl Session {
 
     /// The lease is over, however it ended.
     pub(super) fn let_go(&mut self, task: TaskId, outcome: RunOutcome) {
+        self.unlisted.remove(&task);
         if let Some(held) = self.held.remove(&task) {
             self.held_bytes -= held.bytes;
             self.undelivered.remove(&held.sequence);

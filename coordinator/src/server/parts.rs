@@ -2,7 +2,7 @@
 //!
 //! Owns nothing but the cut.
 
-/// The items in parts of at most so many, in their order; none where there are none.
+/// The items in parts of at most so many, in their order; one empty part where there are none.
 pub(super) fn parts_of<T>(items: Vec<T>, most: usize) -> Vec<Vec<T>> {
     if items.len() <= most {
         return vec![items];

@@ -57,7 +57,14 @@ impl Workers {
         let reports = reports(request.reports, root.field("reports"))?;
         let mut shown = Vec::with_capacity(reports.len());
         for part in parts_of(reports, limits::REPORTS_PER_COMMAND_MAX) {
-            let Answer::Acks(acks) = self.edge.ask(Call::ReportTasks(part)).await? else {
+            // What was recorded of the parts before is told with the rest: it waits for room.
+            let call = Call::ReportTasks(part);
+            let answer = if shown.is_empty() {
+                self.edge.ask(call).await?
+            } else {
+                self.edge.inbox.call_when_room(call).await?
+            };
+            let Answer::Acks(acks) = answer else {
                 return Err(confused("reports"));
             };
             shown.extend(acks.into_iter().map(ack_view));

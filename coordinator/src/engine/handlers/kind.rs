@@ -135,15 +135,6 @@ fn configure(
             limit: limits::KIND_SETTINGS_MAX as u64,
         });
     }
-    let used_bytes = step.bytes();
-    let limit_bytes = step.config().memory_bytes_max;
-    if used_bytes > limit_bytes / 10 * 8 {
-        return Err(Rejection::MemoryFull {
-            used_bytes,
-            limit_bytes,
-        });
-    }
-    let known = step.ledger(FIRST).kind(name);
     let kind = Kind {
         name: name.clone(),
         settings,
@@ -152,6 +143,14 @@ fn configure(
         proposed_by,
         recorded_at: 0,
     };
+    let (used_bytes, limit_bytes) = (step.bytes(), step.config().memory_bytes_max);
+    let grows = known.is_none_or(|known| known.bytes() < kind.bytes());
+    if grows && used_bytes > limit_bytes / 10 * 8 {
+        return Err(Rejection::MemoryFull {
+            used_bytes,
+            limit_bytes,
+        });
+    }
     for shard in step.shard_ids() {
         let kind = Box::new(kind.clone());
         step.record(shard, Event::KindConfigured { kind });

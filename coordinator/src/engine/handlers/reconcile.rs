@@ -34,9 +34,12 @@ pub(super) fn reconcile(step: &mut Step<'_>, id: SessionId, hello: &Hello) -> Ve
         }
     }
     let all = session.held.keys().copied();
-    let unlisted: BTreeSet<TaskId> = all.filter(|task| !kept.contains(task)).collect();
-    let session = step.sessions_mut().get_mut(id).expect("attached");
-    session.unlisted = unlisted;
+    let unlisted: Vec<TaskId> = all.filter(|task| !kept.contains(task)).collect();
+    for task in unlisted {
+        let may_have_run = may_have_run(step, id, task);
+        let session = step.sessions_mut().get_mut(id).expect("attached");
+        session.unlist(task, may_have_run);
+    }
     end_unlisted(step, id, LEASES_ENDED_MAX);
     let buffered: BTreeMap<TaskId, u64> = hello
         .buffered
@@ -62,20 +65,17 @@ pub(super) fn end_unlisted(step: &mut Step<'_>, id: SessionId, leases_max: usize
             return ended;
         }
         let session = step.sessions_mut().get_mut(id).expect("looked at");
-        let Some(task) = session.unlisted.pop_first() else {
+        let Some((task, may_have_run)) = session.unlisted.pop_first() else {
             return ended;
         };
-        if session.held.contains_key(&task) {
-            not_listed(step, id, task);
-        }
+        not_listed(step, task, may_have_run);
     }
     leases_max
 }
 
-/// Ends the lease of a task that its worker does not list on its return: it never arrived and is
-/// released. A task that must not run twice is lost where that is not sure: where it arrived or
-/// began, or where the worker may have stopped it meanwhile because it heard nothing (rule 6).
-fn not_listed(step: &mut Step<'_>, id: SessionId, task: TaskId) {
+/// Whether a task that its worker does not list on its return may have run there: it arrived or
+/// began, or the worker may have stopped it meanwhile because it heard nothing.
+fn may_have_run(step: &Step<'_>, id: SessionId, task: TaskId) -> bool {
     let (now, abort_after_ms) = (step.now(), step.config().abort_after_ms());
     let session = step.sessions().get(id).expect("attached");
     let held = session.held.get(&task).expect("it is held");
@@ -83,8 +83,14 @@ fn not_listed(step: &mut Step<'_>, id: SessionId, task: TaskId) {
         held.begun_at.is_some() || (held.sequence > 0 && held.sequence <= session.received_through);
     let lease = step.task(task).and_then(Task::lease);
     let lease = lease.expect("held tasks are leased");
-    let may_have_run =
-        arrived || lease.started_at.is_some() || now.since_ms(lease.granted_at) >= abort_after_ms;
+    arrived || lease.started_at.is_some() || now.since_ms(lease.granted_at) >= abort_after_ms
+}
+
+/// Ends the lease of a task that its worker does not list on its return: it never arrived and is
+/// released. A task that must not run twice is lost where that is not sure (rule 6).
+fn not_listed(step: &mut Step<'_>, task: TaskId, may_have_run: bool) {
+    let lease = step.task(task).and_then(Task::lease);
+    let lease = lease.expect("held tasks are leased");
     let lost = if may_have_run && lease.delivery == DeliveryMode::AtMostOnce {
         let worker = &lease.worker;
         let message = format!("worker {worker} came back without it and did not report its end");

@@ -155,6 +155,16 @@ pub(super) fn is_over(step: &mut Step<'_>, id: TaskId) -> bool {
     is_over
 }
 
+/// Ends a task whose time is over, however much the step has recorded: one whose key is asked for.
+pub(super) fn end_if_over(step: &mut Step<'_>, id: TaskId) -> bool {
+    let dies_at = step.task(id).and_then(Task::dies_at);
+    let is_over = dies_at.is_some_and(|at| at <= step.now());
+    if is_over {
+        over(step, id);
+    }
+    is_over
+}
+
 /// One task's time is over.
 fn over(step: &mut Step<'_>, id: TaskId) {
     let task = step.task(id).expect("deaths are of live tasks");

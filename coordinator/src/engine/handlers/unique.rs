@@ -71,11 +71,13 @@ pub(super) fn live_holder(
     queue: &QueueName,
     key: &Arc<str>,
 ) -> Option<TaskId> {
-    let id = holder(step, shard, queue, key)?;
-    if !tick::is_over(step, id) {
-        return Some(id);
+    // Ends after as many rounds as there are holders: each that is over is ended.
+    loop {
+        let id = holder(step, shard, queue, key)?;
+        if !tick::end_if_over(step, id) {
+            return Some(id);
+        }
     }
-    holder(step, shard, queue, key)
 }
 
 /// The task that holds a unique key.

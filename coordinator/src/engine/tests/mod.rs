@@ -28,6 +28,7 @@ mod many;
 mod old_records;
 mod once;
 mod orders;
+mod parts;
 mod producers;
 mod queues;
 mod recovery;
