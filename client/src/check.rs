@@ -90,8 +90,31 @@ pub(crate) fn check_span(
     }
     Err(Error::invalid(
         field,
-        format!("is {span:?}; {}", bounds.said),
+        format!("is {}; {}", spoken(span), bounds.said),
     ))
+}
+
+/// A span in the largest unit that it is a whole number of, as the coordinator tells it.
+fn spoken(span: Duration) -> String {
+    const DAY_MS: u128 = 86_400_000;
+    const UNITS: [(u128, &str); 4] = [
+        (DAY_MS, "days"),
+        (3_600_000, "h"),
+        (60_000, "min"),
+        (1000, "s"),
+    ];
+    let ms = span.as_millis();
+    if span.is_zero() {
+        return "0".to_owned();
+    }
+    if !span.subsec_nanos().is_multiple_of(1_000_000) {
+        return format!("{span:?}");
+    }
+    // One day is told as 24 h: there is no singular here.
+    let fits = |unit: u128| ms >= unit && ms.is_multiple_of(unit) && (ms, unit) != (DAY_MS, DAY_MS);
+    let whole = UNITS.iter().find(|(unit, _)| fits(*unit));
+    let (count, unit) = whole.map_or((ms, "ms"), |(unit, name)| (ms / unit, name));
+    format!("{count} {unit}")
 }
 
 /// Checks the time limits of a run, each by itself and together.
@@ -105,14 +128,17 @@ pub(crate) fn check_timeouts(field: &str, timeouts: &v1::Timeouts) -> Result<(),
     let Some(hard) = hard else { return Ok(()) };
     if let Some(soft) = soft.filter(|soft| *soft > hard) {
         let problem = format!(
-            "is {soft:?}, above the hard limit of {hard:?}; lower it, or raise the hard limit"
+            "is {}, above the hard limit of {}; lower it, or raise the hard limit",
+            spoken(soft),
+            spoken(hard)
         );
         return Err(Error::invalid(format!("{field}.soft"), problem));
     }
     if let Some(extend_max) = extend_max.filter(|extend_max| *extend_max < hard) {
         let problem = format!(
-            "is {extend_max:?}, below the hard limit of {hard:?}; raise it, or leave it unset for \
-             4 times the hard limit"
+            "is {}, below the hard limit of {}; raise it, or leave it unset for 4 times the hard limit",
+            spoken(extend_max),
+            spoken(hard)
         );
         return Err(Error::invalid(format!("{field}.extend_max"), problem));
     }

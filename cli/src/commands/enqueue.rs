@@ -407,10 +407,7 @@ mod tests {
         let error = spec(&["--ttl", "0"]).unwrap_err();
         assert_eq!(exit::code(&error), 67);
         let told = exit::sentence(&error);
-        assert!(
-            told.starts_with("--ttl is 0ns; 1 ms to 3,650 days"),
-            "{told}"
-        );
+        assert!(told.starts_with("--ttl is 0; 1 ms to 3,650 days"), "{told}");
         let error = spec(&["--hard", "2s", "--extend-max", "1s"]).unwrap_err();
         assert!(exit::sentence(&error).starts_with("--extend-max is"));
     }

@@ -108,7 +108,7 @@ fn time_limits_that_contradict_each_other_are_refused() {
     let (field, problem) = fault(limits(Some(2 * SECOND), Some(SECOND)));
     assert_eq!(field, "task.timeouts.soft");
     assert!(
-        problem.contains("2s") && problem.contains("1s"),
+        problem.contains("2 s") && problem.contains("1 s"),
         "{problem}"
     );
     assert_eq!(

@@ -319,7 +319,7 @@ async fn a_cancel_that_cannot_be_is_refused_and_changes_nothing() {
         ),
         (
             with(|it| it.grace = Some(make::ms(DAY_MS + 1))),
-            of("grace", &["86400001 ms", "at most 1 days"]),
+            of("grace", &["86400001 ms", "at most 24 h"]),
         ),
         (
             with(|it| it.grace = Some(super::NEGATIVE)),

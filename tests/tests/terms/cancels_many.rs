@@ -209,7 +209,7 @@ async fn a_cancel_of_many_that_cannot_be_is_refused() {
         (with(|it| it.mode = 9), of("mode", &["is 9"])),
         (
             with(|it| it.grace = Some(make::ms(super::DAY_MS + 1))),
-            of("grace", &["at most 1 days"]),
+            of("grace", &["at most 24 h"]),
         ),
         (
             with(|it| {

@@ -343,7 +343,7 @@ async fn a_mode_or_aging_that_cannot_be_is_refused() {
     let cases = [
         (
             update(make::ms(DAY_MS + 1), &["aging"]),
-            of("settings.aging", &["86400001 ms", "at most 1 days"]),
+            of("settings.aging", &["86400001 ms", "at most 24 h"]),
         ),
         (
             update(super::NEGATIVE, &["aging"]),

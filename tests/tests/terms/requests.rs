@@ -370,7 +370,7 @@ fn faults() -> [Fault; 6] {
         (
             good(),
             Some(make::ms(DAY_MS + 1)),
-            ttl(&["86400001 ms", "at most 1 days"]),
+            ttl(&["86400001 ms", "at most 24 h"]),
         ),
         (good(), Some(super::NEGATIVE), ttl(&["is negative"])),
         (

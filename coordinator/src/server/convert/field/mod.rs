@@ -394,8 +394,9 @@ pub(crate) fn timeouts(value: &pb::Timeouts, at: At<'_>) -> Parsed<Timeouts> {
 
 /// A length of time for people: the largest unit that says it exactly.
 pub(crate) fn span(ms: u64) -> String {
+    const DAY_MS: u64 = 86_400_000;
     const UNITS: [(u64, &str); 4] = [
-        (86_400_000, "days"),
+        (DAY_MS, "days"),
         (3_600_000, "h"),
         (60_000, "min"),
         (1000, "s"),
@@ -403,7 +404,8 @@ pub(crate) fn span(ms: u64) -> String {
     let mut out = String::new();
     let exact = UNITS
         .iter()
-        .find(|(unit, _)| ms >= *unit && ms.is_multiple_of(*unit));
+        // One day is told as 24 h: there is no singular here.
+        .find(|(unit, _)| ms > *unit && ms.is_multiple_of(*unit) || ms == *unit && ms < DAY_MS);
     let (count, unit) = exact.map_or((ms, "ms"), |(unit, name)| (ms / unit, *name));
     write!(out, "{count} {unit}").expect("writing to a string");
     out

@@ -178,7 +178,7 @@ fn what_is_wrong_with_a_request_id_is_named() {
     );
     assert_eq!(
         ttl("r", Some(secs(86_401))),
-        "request_ttl is 86401 s, at most 1 days is allowed"
+        "request_ttl is 86401 s, at most 24 h is allowed"
     );
     assert!(ttl("", Some(secs(5))).starts_with("request_ttl is set without a request_id"));
 }
