@@ -14,28 +14,21 @@ use super::clock::{Clock, SystemTimeSource};
 use super::driver::{Parts, TurnJournal};
 use super::inbox::{Facts, Inbox};
 use super::thread::EngineThread;
-use super::{Desk, Outbox};
-use crate::codec::{Decoder, Encoder};
+use super::{Desk, Outbox, revive};
+use crate::codec::Encoder;
 use crate::config::{Config, ConfigError};
-use crate::engine::event::Recorded;
 use crate::engine::ids::ShardId;
 use crate::engine::retry::presets;
-use crate::engine::{Engine, EngineConfig, Turn, limits};
+use crate::engine::{Engine, EngineConfig, limits};
 use crate::journal::{
-    self, DirStorage, Durability, Encode, Frame, LogFiles, MemoryJournal, OpenError, Options,
-    Recovered, Storage, Syncing,
+    self, DirStorage, Durability, LogFiles, MemoryJournal, OpenError, Options, Recovered, Storage,
+    Syncing,
 };
 use crate::run::StartError;
 use crate::telemetry::Telemetry;
 
 /// How much of a journal is replayed between two words about it.
 const PROGRESS_BYTES: u64 = 1024 * 1024 * 1024;
-
-impl Encode<Recorded> for Encoder {
-    fn encode(&self, record: &Recorded, out: &mut Vec<u8>) {
-        Self::encode(self, record, out);
-    }
-}
 
 /// An engine that runs.
 pub(crate) struct Started {
@@ -79,14 +72,7 @@ pub(crate) fn start(config: &Config, telemetry: Arc<Telemetry>) -> Result<Starte
         None => (Box::new(MemoryJournal::new(outbox)), None),
     };
 
-    let mut turn = Turn::default();
-    let epoch = engine.last_epoch().saturating_add(1).max(now.0 / 1000);
-    engine.begin_epoch(now, epoch, &mut turn);
-    journal.append(Frame {
-        records: turn.events,
-        release: turn.effects,
-        opens_segment: true,
-    })?;
+    journal.append(revive::first_turn(&mut engine, now))?;
 
     let inbox = Inbox::new(Arc::clone(&desk));
     let parts = Parts {
@@ -140,32 +126,30 @@ fn replay(dir: &Path, recovered: &mut Recovered, engine: &mut Engine) -> Result<
     if bytes > 0 {
         tracing::info!(dir = %dir.display(), bytes, "replaying the journal");
     }
-    engine.begin_replay(recovered.first_segment().unwrap_or(1));
-    let mut decoder = Decoder::default();
-    let (mut records, mut seen, mut told) = (0_u64, 0_u64, 0_u64);
-    recovered.replay(&mut |_, record| {
-        let event = decoder.decode(record).map_err(|error| error.to_string())?;
-        engine.replay(&event).map_err(|error| error.to_string())?;
-        records += 1;
-        seen += record.len() as u64;
+    let mut told = 0_u64;
+    let revived = revive::replay(recovered, engine, |records, seen| {
         if seen - told >= PROGRESS_BYTES {
             told = seen;
             tracing::info!(records, bytes = seen, of = bytes, "replaying the journal");
         }
-        Ok(())
-    })?;
-    if let Err(problem) = engine.end_replay() {
-        let unreadable = |cause| StartError::DataDir {
-            dir: dir.to_owned(),
-            cause,
-        };
-        if !recovered.was_repaired().map_err(unreadable)? {
-            let dir = dir.to_owned();
-            return Err(StartError::Replay { dir, problem });
+    });
+    let records = match revived {
+        Ok(records) => records,
+        Err(revive::ReviveError::Open(error)) => return Err(error.into()),
+        Err(revive::ReviveError::Incomplete { records, problem }) => {
+            let unreadable = |cause| StartError::DataDir {
+                dir: dir.to_owned(),
+                cause,
+            };
+            if !recovered.was_repaired().map_err(unreadable)? {
+                let dir = dir.to_owned();
+                return Err(StartError::Replay { dir, problem });
+            }
+            tracing::warn!(%problem, "the journal was repaired: what its missing segments held is lost");
+            engine.accept_loss();
+            records
         }
-        tracing::warn!(%problem, "the journal was repaired: what its missing segments held is lost");
-        engine.accept_loss();
-    }
+    };
     if let Some(torn) = recovered.torn() {
         tracing::warn!(
             file = torn.file,

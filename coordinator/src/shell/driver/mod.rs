@@ -1,11 +1,9 @@
 //! The loop that runs the coordinator: next input, turn, append.
 //!
 //! Owns the engine, the journal and the clock. Never performs an effect: the journal releases them
-//! (I2). Invariants: the clock is read once a turn; all input that has arrived is handled before
-//! timers; a turn is appended as one frame of a bounded size; the first failure of the journal is
-//! the end.
+//! (I2). What comes first in a turn is `turns`. Invariants: the clock is read once a turn; a turn is
+//! appended as one frame; the first failure of the journal is the end.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,36 +12,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::{Clock, Instant};
 use super::desk::Desk;
+pub(crate) use super::turns::Decides;
+use super::turns::{Begins, Made, Turns};
 use crate::engine::command::Command;
 use crate::engine::effect::Effect;
 use crate::engine::event::Recorded;
 use crate::engine::ids::Timestamp;
-use crate::engine::{Deadline, Engine, Turn, Why, limits};
-use crate::journal::{Frame, Journal, JournalError};
-
-/// Lateness up to this is usual. Beyond it silence is forgiven: nobody was listening.
-const LATE_MS_MAX: u64 = 1000;
+use crate::engine::{Deadline, limits};
+use crate::journal::{Journal, JournalError};
 
 /// A journal of engine events that releases effects.
 pub type TurnJournal = Box<dyn Journal<Recorded, Vec<Effect>>>;
-
-/// What the loop needs of the engine.
-pub(crate) trait Decides: Send {
-    /// See [`Engine::step`].
-    fn step(&mut self, now: Timestamp, command: Command, turn: &mut Turn);
-    /// See [`Engine::next_deadline`].
-    fn next_deadline(&self) -> Option<Deadline>;
-}
-
-impl Decides for Engine {
-    fn step(&mut self, now: Timestamp, command: Command, turn: &mut Turn) {
-        Self::step(self, now, command, turn);
-    }
-
-    fn next_deadline(&self) -> Option<Deadline> {
-        Self::next_deadline(self)
-    }
-}
 
 /// The loop that runs the coordinator.
 pub(crate) struct Driver<E> {
@@ -54,10 +33,7 @@ pub(crate) struct Driver<E> {
     failed: watch::Receiver<Option<JournalError>>,
     signals: Signals,
     shut_down: bool,
-    disk_full: bool,
-    /// Taken from the inbox; what one turn has no room for is the first of the next.
-    commands: VecDeque<Command>,
-    listening: Listening,
+    turns: Turns,
 }
 
 /// What the driver is built from.
@@ -94,16 +70,6 @@ enum Input {
     Deadline(&'static str),
 }
 
-/// Since when the driver has not been listening.
-#[derive(Default)]
-struct Listening {
-    turn_began: Timestamp,
-    /// When the next turn was to begin at the latest; `None` means whenever something arrives.
-    planned: Option<Timestamp>,
-    /// How long the turn before took.
-    deaf_ms: u64,
-}
-
 impl<E: Decides> Driver<E> {
     pub(crate) fn new(parts: Parts<E>, signals: Signals) -> Self {
         let Parts {
@@ -113,10 +79,7 @@ impl<E: Decides> Driver<E> {
             desk,
             failed,
         } = parts;
-        let listening = Listening {
-            turn_began: clock.read().now,
-            ..Listening::default()
-        };
+        let turns = Turns::new(clock.read().now);
         Self {
             engine,
             journal,
@@ -125,9 +88,7 @@ impl<E: Decides> Driver<E> {
             failed,
             signals,
             shut_down: false,
-            disk_full: false,
-            commands: VecDeque::with_capacity(limits::COMMANDS_PER_TURN_MAX),
-            listening,
+            turns,
         }
     }
 
@@ -141,10 +102,10 @@ impl<E: Decides> Driver<E> {
                 Input::End => return self.journal.close(),
                 Input::ShutDown => {
                     self.shut_down = true;
-                    self.turn("shutdown", Some(Command::Shutdown))?;
+                    self.turn("shutdown", true)?;
                 }
-                Input::Commands => self.turn("command", None)?,
-                Input::Deadline(why) => self.turn(why, None)?,
+                Input::Commands => self.turn("command", false)?,
+                Input::Deadline(why) => self.turn(why, false)?,
             }
         }
     }
@@ -153,108 +114,55 @@ impl<E: Decides> Driver<E> {
     async fn next_input(&mut self) -> Input {
         let now = self.clock.read().now;
         let deadline = self.engine.next_deadline();
-        self.listening.deaf_ms = now.since_ms(self.listening.turn_began);
-        self.listening.planned = deadline.map(|deadline| deadline.at.max(now));
+        self.turns.rest(now, deadline);
         tokio::select! {
             biased;
             error = journal_failed(&mut self.failed) => Input::Failed(error),
             () = self.signals.end.cancelled() => Input::End,
             () = self.signals.shut_down.cancelled(), if !self.shut_down => Input::ShutDown,
-            () = arrived(&self.desk, &self.commands) => Input::Commands,
+            () = arrived(&self.desk, self.turns.has_commands()) => Input::Commands,
             why = alarm(now, deadline) => Input::Deadline(why),
         }
     }
 
     /// One turn: everything that has arrived (up to a limit), then timers, then one frame.
-    fn turn(&mut self, began_by: &'static str, first: Option<Command>) -> Result<(), JournalError> {
+    fn turn(&mut self, began_by: &'static str, shuts_down: bool) -> Result<(), JournalError> {
         let began = self.clock.read();
-        let now = began.now;
-        let late_ms = self.listening.late_ms(now);
-        self.listening.turn_began = now;
+        let late_ms = self.turns.late_ms(began.now);
         self.measure_begin(began_by, late_ms);
-
-        let mut turn = Turn::default();
-        let opens_segment = self.heed_journal(now, &mut turn);
-        if late_ms > 0 {
-            // Before what arrived meanwhile: whoever speaks now is heard after the lateness.
-            self.engine
-                .step(now, Command::Late { ms: late_ms }, &mut turn);
-        }
-        if let Some(command) = first {
-            self.engine.step(now, command, &mut turn);
-        }
-        self.step_commands(now, &mut turn);
-        self.tick(now, &mut turn);
-
-        let Turn {
-            events, effects, ..
-        } = turn;
-        if !(events.is_empty() && effects.is_empty()) {
-            self.journal.append(Frame {
-                records: events,
-                release: effects,
-                opens_segment,
-            })?;
+        let commands = self.turns.commands();
+        let room = limits::COMMANDS_PER_TURN_MAX.saturating_sub(commands.len());
+        self.desk.queue.take(room, commands);
+        let begins = Begins {
+            asks: self.journal.asks(),
+            late_ms,
+            shuts_down,
+        };
+        let desk = &self.desk;
+        let wanted = |command: &Command| is_wanted(desk, command);
+        let made = self.turns.turn(began.now, &mut self.engine, begins, wanted);
+        self.tell(&made);
+        if let Some(frame) = made.frame {
+            self.journal.append(frame)?;
         }
         self.measure_end(began);
         Ok(())
     }
 
-    /// What the journal asks for comes before everything else; answers whether the turn opens a
-    /// segment.
-    fn heed_journal(&mut self, now: Timestamp, turn: &mut Turn) -> bool {
-        let asks = self.journal.asks();
-        if asks.opener {
-            self.engine.step(now, Command::OpenSegment, turn);
-        }
-        if asks.refuse_growth != self.disk_full {
-            self.disk_full = asks.refuse_growth;
-            let full = Command::DiskFull(self.disk_full);
-            self.engine.step(now, full, turn);
-            if self.disk_full {
-                tracing::error!(
-                    "the journal's disk is full: enqueues are refused until there is room"
-                );
-            } else {
-                tracing::info!("the journal's disk has room again: enqueues are accepted");
-            }
-        }
-        asks.opener
-    }
-
-    /// Everything that has arrived, up to a number and a size.
-    fn step_commands(&mut self, now: Timestamp, turn: &mut Turn) {
-        let room = limits::COMMANDS_PER_TURN_MAX - self.commands.len();
-        self.desk.queue.take(room, &mut self.commands);
-        while !turn.is_full()
-            && let Some(command) = self.commands.pop_front()
-        {
-            if self.is_wanted(&command) {
-                self.engine.step(now, command, turn);
-            }
-        }
-    }
-
-    /// A call whose caller left before its turn is not carried out: nobody would hear the answer.
-    fn is_wanted(&self, command: &Command) -> bool {
-        if let Command::Call { request, .. } = command {
-            return self.desk.is_awaited(*request);
-        }
-        true
-    }
-
-    /// Tells the engine that time has passed, where it asked for that.
-    fn tick(&mut self, now: Timestamp, turn: &mut Turn) {
-        let due = self
-            .engine
-            .next_deadline()
-            .filter(|deadline| deadline.at <= now);
-        if let Some(deadline) = due.filter(|deadline| deadline.why == Why::Timer) {
-            let lag = Duration::from_millis(now.since_ms(deadline.at));
+    /// Tells people and metrics what a turn found.
+    fn tell(&self, made: &Made) {
+        if let Some(ms) = made.timer_lag_ms {
+            let lag = Duration::from_millis(ms);
             self.desk.telemetry.timer_lag.record(lag);
         }
-        if due.is_some() {
-            self.engine.step(now, Command::Tick, turn);
+        match made.disk_full {
+            Some(true) => tracing::error!(
+                "the journal's disk is full: enqueues are refused until there is room"
+            ),
+            Some(false) => {
+                tracing::info!("the journal's disk has room again: enqueues are accepted");
+            }
+            None => {}
         }
     }
 
@@ -283,19 +191,17 @@ impl<E: Decides> Driver<E> {
     }
 }
 
-impl Listening {
-    /// How long nobody was listening before a turn that begins now; 0 where it was no longer than
-    /// usual. In engine time, so that sleep of the machine and steps of its clock count too.
-    fn late_ms(&self, now: Timestamp) -> u64 {
-        let overslept_ms = self.planned.map_or(0, |planned| now.since_ms(planned));
-        let late_ms = overslept_ms.max(self.deaf_ms);
-        if late_ms > LATE_MS_MAX { late_ms } else { 0 }
+/// A call whose caller left before its turn is not carried out: nobody would hear the answer.
+fn is_wanted(desk: &Desk, command: &Command) -> bool {
+    if let Command::Call { request, .. } = command {
+        return desk.is_awaited(*request);
     }
+    true
 }
 
 /// Waits until there are commands, be it what the last turn had no room for.
-async fn arrived(desk: &Desk, left: &VecDeque<Command>) {
-    if left.is_empty() {
+async fn arrived(desk: &Desk, are_left: bool) {
+    if !are_left {
         desk.queue.arrived().await;
     }
 }

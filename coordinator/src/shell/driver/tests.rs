@@ -12,6 +12,7 @@ use crate::engine::command::{Call, FromWorker, Transfer};
 use crate::engine::effect::{Answer, ServerFacts, ToWorker};
 use crate::engine::event::Event;
 use crate::engine::ids::{LinkId, ShardId};
+use crate::engine::{Turn, Why};
 use crate::journal::held::{Writer, held_journal};
 use crate::shell::clock::{Readings, TimeSource};
 use crate::shell::inbox::{CallError, Inbox, Link, Told};
@@ -265,7 +266,7 @@ async fn an_append_to_a_failed_journal_ends_the_loop() {
     link.say(from_worker(link.id, FromWorker::Pong))
         .await
         .unwrap();
-    assert_eq!(driver.turn("command", None), Err(error));
+    assert_eq!(driver.turn("command", false), Err(error));
 }
 
 #[tokio::test(start_paused = true)]
@@ -324,24 +325,24 @@ async fn a_caller_that_leaves_before_its_turn_is_not_asked_for_and_one_that_leav
     let (mut driver, bench) = bench();
     let early = bench.inbox.call(Call::ServerFacts);
     assert!(early.now_or_never().is_none(), "asked, and dropped here");
-    driver.turn("command", None).unwrap();
+    driver.turn("command", false).unwrap();
     assert_eq!(bench.engine.asked(), ["hangup"]);
 
     let mut late = Box::pin(bench.inbox.call(Call::ServerFacts));
     assert!((&mut late).now_or_never().is_none());
-    driver.turn("command", None).unwrap();
+    driver.turn("command", false).unwrap();
     drop(late);
-    driver.turn("command", None).unwrap();
+    driver.turn("command", false).unwrap();
     assert_eq!(bench.engine.asked(), ["hangup", "call", "hangup"]);
 
     let mut answered = Box::pin(bench.inbox.call(Call::ServerFacts));
     assert!((&mut answered).now_or_never().is_none());
-    driver.turn("command", None).unwrap();
+    driver.turn("command", false).unwrap();
     while bench.writer.frames_held() > 0 {
         bench.writer.sync_one();
     }
     assert!(answered.await.is_ok());
-    driver.turn("command", None).unwrap();
+    driver.turn("command", false).unwrap();
     assert_eq!(bench.engine.asked(), ["hangup", "call", "hangup", "call"]);
 }
 
@@ -353,7 +354,7 @@ async fn a_stream_that_ends_is_told_of_behind_what_it_said() {
         .await
         .unwrap();
     drop(link);
-    driver.turn("command", None).unwrap();
+    driver.turn("command", false).unwrap();
     assert_eq!(bench.engine.asked(), ["worker", "closed"]);
 }
 
@@ -367,14 +368,14 @@ async fn input_goes_before_timers_and_between_overdue_ones() {
     link.say(from_worker(link.id, FromWorker::Pong))
         .await
         .unwrap();
-    driver.turn("timer", None).unwrap();
+    driver.turn("timer", false).unwrap();
     assert_eq!(bench.engine.asked(), ["worker", "tick"]);
     link.say(from_worker(link.id, FromWorker::Pong))
         .await
         .unwrap();
     let next = driver.next_input().now_or_never();
     assert!(matches!(next, Some(Input::Commands)), "{next:?}");
-    driver.turn("command", None).unwrap();
+    driver.turn("command", false).unwrap();
     assert_eq!(bench.engine.asked()[2..], ["worker", "tick"]);
 }
 
@@ -387,13 +388,13 @@ async fn one_turn_takes_a_bounded_number_of_commands_and_appends_one_frame() {
             .await
             .unwrap();
     }
-    driver.turn("command", None).unwrap();
+    driver.turn("command", false).unwrap();
     assert_eq!(bench.engine.asked().len(), limits::COMMANDS_PER_TURN_MAX);
     assert_eq!(bench.writer.frames_held(), 1);
     assert_eq!(bench.writer.records_held(), limits::COMMANDS_PER_TURN_MAX);
-    driver.turn("command", None).unwrap();
+    driver.turn("command", false).unwrap();
     assert_eq!(bench.writer.frames_held(), 2);
-    driver.turn("timer", None).unwrap();
+    driver.turn("timer", false).unwrap();
     assert_eq!(
         bench.writer.frames_held(),
         2,
@@ -410,7 +411,7 @@ async fn an_overdue_start_is_not_lateness_but_oversleeping_and_long_turns_are() 
         driver.next_input().now_or_never(),
         Some(Input::Deadline("timer"))
     ));
-    driver.turn("timer", None).unwrap();
+    driver.turn("timer", false).unwrap();
     assert_eq!(bench.engine.asked().last().unwrap(), "tick");
 
     // Woken a second after the plan: usual. Woken 1,001 ms after it: late by all of that.
@@ -421,15 +422,15 @@ async fn an_overdue_start_is_not_lateness_but_oversleeping_and_long_turns_are() 
         assert!(driver.next_input().now_or_never().is_none());
         bench.time.advance(50 + overslept_ms);
         let before = bench.engine.asked().len();
-        driver.turn("timer", None).unwrap();
+        driver.turn("timer", false).unwrap();
         assert_eq!(bench.engine.asked()[before], told);
     }
 
     // The turn before took 4 s: told although no deadline is due.
-    driver.turn("command", None).unwrap();
+    driver.turn("command", false).unwrap();
     bench.time.advance(4000);
     assert!(driver.next_input().now_or_never().is_none());
-    driver.turn("command", None).unwrap();
+    driver.turn("command", false).unwrap();
     assert_eq!(bench.engine.asked().last().unwrap(), "late 4000");
 }
 

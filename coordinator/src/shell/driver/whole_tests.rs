@@ -6,7 +6,6 @@ use bytes::Bytes;
 use futures::FutureExt;
 
 use super::*;
-use crate::engine::EngineConfig;
 use crate::engine::command::{
     Call, Capacity, Enqueue, FromWorker, Hello, NewTask, Report, ReportContent, ReportOutcome,
     Start, WorkerInfo,
@@ -15,6 +14,7 @@ use crate::engine::effect::{Answer, Delivery, ReportStatus, ToWorker};
 use crate::engine::ids::{QueueName, TaskId};
 use crate::engine::ledger::task::{Payload, Priority};
 use crate::engine::retry::presets;
+use crate::engine::{Engine, EngineConfig, Turn};
 use crate::journal::held::held_journal;
 use crate::shell::inbox::{Inbox, Link, Told};
 use crate::shell::outbox::Outbox;
@@ -228,7 +228,7 @@ async fn neither_the_producer_nor_the_worker_hears_of_a_task_before_it_is_durabl
     say_hello(&link).await;
     let mut producer = Box::pin(inbox.call(enqueue(0)));
     assert!((&mut producer).now_or_never().is_none());
-    driver.turn("command", None).unwrap();
+    driver.turn("command", false).unwrap();
 
     assert!(writer.records_held() >= 2, "the task and its lease");
     assert!(
