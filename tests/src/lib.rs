@@ -8,7 +8,8 @@
 //!
 //! [`Harness`] is a coordinator and the stubs of all its services; [`RawWorker`] speaks the worker
 //! protocol by hand; [`SdkWorker`] runs a worker of the SDK; [`Proxy`] is a network that can be cut;
-//! [`history`] is what clients saw of a coordinator, with a judge of its own.
+//! [`history`] is what clients saw of a coordinator, with a judge of its own; [`sim`] is a world in one
+//! thread, without sockets.
 
 pub mod dice;
 pub mod harness;
@@ -19,6 +20,7 @@ pub mod proxy;
 pub mod raw_worker;
 pub mod refusal;
 pub mod sdk_worker;
+pub mod sim;
 pub mod wait;
 
 pub use dice::Dice;

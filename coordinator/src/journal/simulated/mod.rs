@@ -148,6 +148,16 @@ impl SimulatedStorage {
         crashes.image(tear)
     }
 
+    /// The disk that is found if the power was cut when so many operations ([`Self::operations`])
+    /// were done, or as many as are recorded.
+    #[must_use]
+    pub fn crash_at(&self, operations: usize, tear: Tear) -> Self {
+        let forgotten = self.lock_state().forgotten;
+        let mut crashes = self.crashes();
+        while crashes.done() + forgotten < operations && crashes.step() {}
+        crashes.image(tear)
+    }
+
     /// Flips bits of one byte, durably, as rot does. What was recorded before is forgotten.
     pub fn rot(&self, name: &str, offset: usize, flipped: u8) {
         self.forget();

@@ -1,0 +1,111 @@
+//! The simulator: a coordinator and all who work with it, in one thread, from one seed.
+//!
+//! Owns the world: many producers, workers and operators around one coordinator, which is the real
+//! engine, the real turns, the real journal code on a simulated disk and the real cleaning. The
+//! network drops, delays, repeats and cuts; workers crash, stall, lie and come back; the disk fails,
+//! tears and fills; the clock jumps; the coordinator is killed at any write. Then the faults stop and
+//! everything must come to an end. Never sleeps, spawns or reads a clock. Invariant: the same seed is
+//! the same run, byte for byte.
+//!
+//! [`run`] is one seed; `cargo run -p redrive-tests --release --bin swarm` runs as many as one likes.
+
+pub mod agenda;
+mod checks;
+mod cleaner;
+mod clock;
+mod faults;
+mod judge;
+mod links;
+mod operator;
+mod plan;
+mod producer;
+mod server;
+pub mod situations;
+mod trace;
+mod unary;
+mod values;
+mod worker;
+pub mod world;
+
+pub use plan::Plan;
+pub use situations::{Seen, Situation};
+use world::World;
+
+/// What happens in the world of one seed, until the faults stop.
+pub const EVENTS: u64 = 20_000;
+/// How often everything is counted anew, in events.
+const CHECK_EVERY: u64 = 1000;
+
+/// What came of a seed.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The seed.
+    pub seed: u64,
+    /// What was wrong; empty is good.
+    pub violations: Vec<String>,
+    /// What happened in all.
+    pub events: u64,
+    /// What the coordinator recorded.
+    pub records: u64,
+    /// A sum of all that happened.
+    pub trace: u64,
+    /// The situations that were seen.
+    pub seen: Seen,
+}
+
+impl Outcome {
+    /// A seed whose run broke off: an assertion did not hold.
+    #[must_use]
+    pub fn panicked(seed: u64, says: String) -> Self {
+        Self {
+            seed,
+            violations: vec![says],
+            events: 0,
+            records: 0,
+            trace: 0,
+            seen: Seen::default(),
+        }
+    }
+}
+
+/// How a seed is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Course {
+    /// What happens until the faults stop.
+    pub events: u64,
+    /// Everything is counted anew after so much.
+    pub check_every: u64,
+}
+
+impl Default for Course {
+    fn default() -> Self {
+        Self {
+            events: EVENTS,
+            check_every: CHECK_EVERY,
+        }
+    }
+}
+
+/// Runs the world of a seed: under faults, then until everything has come to an end. Stops at the
+/// first thing that is wrong.
+#[must_use]
+pub fn run(seed: u64, course: Course) -> Outcome {
+    let mut world = World::new(seed);
+    while world.events < course.events && world.judge.violations().is_empty() && world.step() {
+        if world.events.is_multiple_of(course.check_every) {
+            world.check_everything();
+        }
+    }
+    if world.judge.violations().is_empty() {
+        world.heal();
+        world.check_everything();
+    }
+    Outcome {
+        seed,
+        violations: world.judge.violations().to_vec(),
+        events: world.events,
+        records: world.judge.records(),
+        trace: world.trace(),
+        seen: world.seen.clone(),
+    }
+}
