@@ -14,7 +14,7 @@ use redrive_coordinator::engine::command::Command;
 use redrive_coordinator::engine::effect::Effect;
 use redrive_coordinator::engine::event::Recorded;
 use redrive_coordinator::engine::ids::{ShardId, Timestamp};
-use redrive_coordinator::engine::{Deadline, Engine, Turn};
+use redrive_coordinator::engine::{Deadline, Engine, EngineConfig, Turn};
 use redrive_coordinator::journal::simulated::{SimulatedStorage, Tear};
 use redrive_coordinator::journal::{
     self, Encode, Frame, InlineJournal, Journal, JournalError, LogFiles, Options, Sink, Storage,
@@ -177,7 +177,10 @@ pub fn replayed(
     let storage: Arc<dyn Storage> = Arc::new(disk.clone());
     let opened = journal::open(storage, options(plan, seed));
     let mut recovered = opened.map_err(|error| error.to_string())?;
-    let mut engine = Engine::new(plan.engine.clone());
+    let mut engine = Engine::new(EngineConfig {
+        seed: plan.engine.seed ^ seed,
+        ..plan.engine.clone()
+    });
     let replayed = revive::replay(&mut recovered, &mut engine, |_, _| {});
     replayed.map_err(|error| error.to_string())?;
     Ok((engine, recovered))
