@@ -34,6 +34,9 @@ struct Args {
     /// Only this seed, with all that is known of it.
     #[arg(long, conflicts_with_all = ["minutes", "seeds", "from"])]
     seed: Option<u64>,
+    /// Print everything that the coordinator of that seed is asked, records and answers.
+    #[arg(long, requires = "seed")]
+    story: bool,
     /// What happens in a seed's world until the faults stop.
     #[arg(long, default_value_t = sim::EVENTS)]
     events: u64,
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let course = Course {
         events: args.events,
+        story: args.story,
         ..Course::default()
     };
     if let Some(seed) = args.seed {
@@ -70,6 +74,9 @@ fn main() -> ExitCode {
 
 fn one(seed: u64, course: Course) -> ExitCode {
     let outcome = sim::run(seed, course);
+    for line in &outcome.story {
+        println!("{line}");
+    }
     println!("{:#?}", sim::Plan::of(seed));
     println!(
         "seed {seed}: {} events, {} records, trace {:016x}",

@@ -146,7 +146,11 @@ impl World {
             .take(3)
             .map(|task| format!("{} in {} {:?}", task.id, task.queue, task.state))
             .collect();
-        let workers: Vec<String> = self.workers.iter().map(|worker| format!("{worker:?}")).collect();
+        let workers: Vec<String> = self
+            .workers
+            .iter()
+            .map(|worker| format!("{worker:?}"))
+            .collect();
         format!(
             "{} callers wait; {}; {}",
             self.judge.waiting(),

@@ -2,9 +2,11 @@
 //!
 //! Owns the faults, what a death leaves, and their end. Never touches what clients know.
 
+use redrive_coordinator::engine::command::Command;
+
 use super::server::{Death, Remains};
 use super::situations::Situation;
-use super::world::{Due, World};
+use super::world::{Due, World, is_wanted};
 
 /// Kinds of faults; a plan has some of them.
 const FAULTS: u64 = 12;
@@ -180,8 +182,9 @@ impl World {
             return;
         };
         self.saw(Situation::ShutDown);
-        let judge = &mut self.judge;
-        let turned = server.turn(true, &mut |now, command| judge.sees(now, command));
+        let (judge, calls) = (&mut self.judge, &self.calls);
+        let mut see = |now, command: &Command| judge.sees(now, command);
+        let turned = server.turn(true, &mut see, &|command| is_wanted(calls, command));
         let (closed, remains) = server.close();
         if turned.is_err() || !closed {
             self.saw(Situation::DiskFailed);

@@ -27,6 +27,8 @@ pub struct Judge {
     unreleased: VecDeque<Arc<Vec<Recorded>>>,
     wrong: Vec<String>,
     records: u64,
+    /// Everything that is seen, as text, where somebody wants to read it.
+    pub(super) story: Option<Vec<String>>,
     pub(super) survived: u64,
     pub(super) lost: u64,
 }
@@ -43,6 +45,7 @@ impl Judge {
             unreleased: VecDeque::new(),
             wrong: Vec::new(),
             records: 0,
+            story: None,
             survived: 0,
             lost: 0,
         }
@@ -67,8 +70,16 @@ impl Judge {
         &self.wrong
     }
 
+    fn tell(&mut self, what: &str, it: &dyn std::fmt::Debug) {
+        if let Some(story) = &mut self.story {
+            let at = self.now.0 % 100_000_000;
+            story.push(format!("{at} {what} {it:?}"));
+        }
+    }
+
     /// The engine is about to handle a command.
     pub fn sees(&mut self, now: Timestamp, command: &Command) {
+        self.tell("asked", command);
         if now < self.now {
             let says = format!("engine time went from {:?} back to {now:?}", self.now);
             self.wrong("I8", says);
@@ -81,6 +92,7 @@ impl Judge {
 
     /// A caller has left.
     pub fn hung_up(&mut self, request: RequestId) {
+        self.tell("hung up", &request);
         // Its answer may be on its way out already.
         if self.open.remove(&request).is_some() {
             self.left.insert(request);
@@ -89,6 +101,7 @@ impl Judge {
 
     /// A record is durable.
     pub fn recorded(&mut self, recorded: &Recorded) {
+        self.tell("durable", recorded);
         self.records += 1;
         let shown = &mut self.shown[usize::from(recorded.shard.0)];
         let follows = recorded.seq == *shown + 1;
@@ -107,8 +120,9 @@ impl Judge {
         &mut self,
         _now: Timestamp,
         request: RequestId,
-        _reply: &Result<Answer, Rejection>,
+        reply: &Result<Answer, Rejection>,
     ) {
+        self.tell("answered", &(request, reply));
         if self.open.remove(&request).is_none() && !self.left.remove(&request) {
             self.wrong(
                 "one answer",
@@ -118,13 +132,16 @@ impl Judge {
     }
 
     /// A worker is told something.
-    pub fn told(&mut self, _now: Timestamp, _link: LinkId, _message: &ToWorker) {}
+    pub fn told(&mut self, _now: Timestamp, link: LinkId, message: &ToWorker) {
+        self.tell("told", &(link, message));
+    }
 
     /// A stream is ended by the coordinator.
     pub fn closed(&mut self, _now: Timestamp, _link: LinkId) {}
 
     /// The coordinator is gone, and these frames had not been told of.
     pub fn killed(&mut self, unreleased: VecDeque<Arc<Vec<Recorded>>>) {
+        self.tell("killed", &unreleased.len());
         self.open.clear();
         self.left.clear();
         self.unreleased = unreleased;
@@ -138,6 +155,7 @@ impl Judge {
             self.wrong("I8", says);
         }
         self.now = now;
+        self.tell("began", &replayed);
         for frame in std::mem::take(&mut self.unreleased) {
             let Some(last) = frame.last() else { continue };
             if last.seq <= replayed[usize::from(last.shard.0)] {

@@ -51,6 +51,8 @@ pub struct Outcome {
     pub trace: u64,
     /// The situations that were seen.
     pub seen: Seen,
+    /// All of it as text, where it was asked for.
+    pub story: Vec<String>,
 }
 
 impl Outcome {
@@ -64,6 +66,7 @@ impl Outcome {
             records: 0,
             trace: 0,
             seen: Seen::default(),
+            story: Vec::new(),
         }
     }
 }
@@ -75,6 +78,8 @@ pub struct Course {
     pub events: u64,
     /// Everything is counted anew after so much.
     pub check_every: u64,
+    /// Whether all of it is to be told as text.
+    pub story: bool,
 }
 
 impl Default for Course {
@@ -82,6 +87,7 @@ impl Default for Course {
         Self {
             events: EVENTS,
             check_every: CHECK_EVERY,
+            story: false,
         }
     }
 }
@@ -91,6 +97,7 @@ impl Default for Course {
 #[must_use]
 pub fn run(seed: u64, course: Course) -> Outcome {
     let mut world = World::new(seed);
+    world.judge.story = course.story.then(Vec::new);
     while world.events < course.events && world.judge.violations().is_empty() && world.step() {
         if world.events.is_multiple_of(course.check_every) {
             world.check_everything();
@@ -107,5 +114,6 @@ pub fn run(seed: u64, course: Course) -> Outcome {
         records: world.judge.records(),
         trace: world.trace(),
         seen: world.seen.clone(),
+        story: world.judge.story.take().unwrap_or_default(),
     }
 }

@@ -271,7 +271,8 @@ impl Server {
         self.journal.queued() > 0
     }
 
-    /// One turn; `see` is shown each command just before the engine is. Says how many records it
+    /// One turn; `see` is shown each command just before the engine is; calls that are not `wanted` any
+    /// more are left out. Says how many records it
     /// made, and when the next turn is due (milliseconds from now).
     ///
     /// # Errors
@@ -280,6 +281,7 @@ impl Server {
         &mut self,
         shuts_down: bool,
         see: &mut (dyn FnMut(Timestamp, &Command) + Send),
+        wanted: &dyn Fn(&Command) -> bool,
     ) -> Result<Option<u64>, String> {
         let now = self.clock.read().now;
         let begins = Begins {
@@ -291,7 +293,7 @@ impl Server {
             engine: &mut self.engine,
             see,
         };
-        let made = self.turns.turn(now, &mut watched, begins, |_| true);
+        let made = self.turns.turn(now, &mut watched, begins, wanted);
         if let Some(frame) = made.frame {
             self.append(frame)?;
         }

@@ -18,6 +18,8 @@ use super::world::{Due, Who, World};
 
 /// Tasks that a worker holds at most.
 const SLOTS_MAX: u64 = 12;
+/// Reports of one message that are sent again.
+const REPORTS_MAX: usize = 64;
 /// How long a worker waits for its welcome. Microseconds.
 const WELCOME_US_MAX: u64 = 10_000_000;
 /// Tokens that a worker remembers after their end, to lie with.
@@ -521,8 +523,10 @@ impl World {
         self.saw(Situation::ReportsSentAgain);
         let reports = again.into_iter();
         let reports = reports.map(|(token, outcome)| report(token, outcome, &mut self.values));
-        let reports: Vec<Report> = reports.take(64).collect();
-        self.from_worker(link, FromWorker::Reports(reports));
+        let reports: Vec<Report> = reports.collect();
+        for some in reports.chunks(REPORTS_MAX) {
+            self.from_worker(link, FromWorker::Reports(some.to_vec()));
+        }
     }
 
     fn worker_gets(&mut self, index: usize, delivery: &Delivery) {

@@ -437,9 +437,10 @@ impl World {
             self.saw(Situation::WriterBehind);
             return;
         }
-        let judge = &mut self.judge;
+        let (judge, calls) = (&mut self.judge, &self.calls);
         let shuts_down = std::mem::take(&mut self.shuts_down);
-        let next_ms = server.turn(shuts_down, &mut |now, command| judge.sees(now, command));
+        let mut see = |now, command: &Command| judge.sees(now, command);
+        let next_ms = server.turn(shuts_down, &mut see, &|command| is_wanted(calls, command));
         let is_writing = server.is_writing();
         match next_ms {
             Ok(Some(ms)) => self.plan_turn((ms * 1000).max(20)),
@@ -569,4 +570,12 @@ impl World {
         let sum = self.server.as_ref().map_or(0, Server::sum);
         trace::mixed(self.trace, sum)
     }
+}
+
+/// A call whose caller has left is not carried out.
+pub(super) fn is_wanted(calls: &BTreeMap<RequestId, u64>, command: &Command) -> bool {
+    if let Command::Call { request, .. } = command {
+        return calls.contains_key(request);
+    }
+    true
 }
