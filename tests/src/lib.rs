@@ -15,6 +15,7 @@ pub mod dice;
 pub mod harness;
 pub mod history;
 pub mod make;
+pub mod model;
 pub mod process;
 pub mod proxy;
 pub mod raw_worker;

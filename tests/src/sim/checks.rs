@@ -18,7 +18,7 @@ use super::world::{Arriving, Due, Who, World};
 /// How long everything may take to come to an end. Microseconds.
 const HEALING_US_MAX: u64 = 3_600_000_000;
 /// What happens at most until everything has come to an end.
-const HEALING_EVENTS_MAX: u64 = 400_000;
+const HEALING_EVENTS_MAX: u64 = 2_000_000;
 /// How often it is looked whether everything has come to an end, in events.
 const OVER_EVERY: u64 = 64;
 /// How often the end is helped along. Microseconds.
@@ -28,7 +28,13 @@ const LONG_MS: u64 = 5000;
 
 impl World {
     /// After a commit: what it touched.
-    pub(super) const fn check_touched(&mut self) {}
+    pub(super) fn check_touched(&mut self) {
+        if let Some(server) = &self.server
+            && !server.is_writing()
+        {
+            self.judge.agrees(&server.engine);
+        }
+    }
 
     /// Something that was recorded is durable.
     pub(super) fn notice(&mut self, recorded: &Recorded) {
@@ -64,17 +70,18 @@ impl World {
         if server.is_writing() {
             return;
         }
+        self.judge.agrees_whole(&server.engine);
         let disk = server.disk_now();
         match replayed(&self.plan, &disk, 1) {
             Err(why) => self
                 .judge
-                .wrong("I14", format!("the log cannot be replayed: {why}")),
+                .wrong("NoLoss", &format!("the log cannot be replayed: {why}")),
             Ok((engine, _)) => {
                 for shard in (0..self.plan.shards).map(ShardId) {
                     if engine.ledger(shard) != server.engine.ledger(shard) {
                         let says =
                             format!("the log of shard {} does not say what is there", shard.0);
-                        self.judge.wrong("I1", says);
+                        self.judge.wrong("OneDoor", &says);
                     }
                 }
             }
@@ -108,7 +115,7 @@ impl World {
                     self.now_us() - since_us,
                     self.unfinished()
                 );
-                self.judge.wrong("liveness", says);
+                self.judge.wrong("liveness", &says);
                 return;
             }
         }

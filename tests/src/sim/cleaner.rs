@@ -49,7 +49,7 @@ impl World {
                     Ok(work) => server.cleaning.begin(work),
                     Err(error) => {
                         let says = format!("a sealed segment cannot be read: {error}");
-                        return self.judge.wrong("I14", says);
+                        return self.judge.wrong("NoLoss", &says);
                     }
                 },
                 Next::Remove { below } => {
@@ -94,7 +94,7 @@ impl World {
         match server.cleaning.answered(answers, &files) {
             Ok(true) => self.clean(),
             Ok(false) => {}
-            Err(error) => self.judge.wrong("I14", error.to_string()),
+            Err(error) => self.judge.wrong("NoLoss", &error.to_string()),
         }
     }
 }

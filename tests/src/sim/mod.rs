@@ -98,18 +98,19 @@ impl Default for Course {
 pub fn run(seed: u64, course: Course) -> Outcome {
     let mut world = World::new(seed);
     world.judge.story = course.story.then(Vec::new);
-    while world.events < course.events && world.judge.violations().is_empty() && world.step() {
+    while world.events < course.events && world.judge.is_content() && world.step() {
         if world.events.is_multiple_of(course.check_every) {
             world.check_everything();
         }
     }
-    if world.judge.violations().is_empty() {
+    if world.judge.is_content() {
         world.heal();
         world.check_everything();
+        world.judge.drained();
     }
     Outcome {
         seed,
-        violations: world.judge.violations().to_vec(),
+        violations: world.judge.violations(),
         events: world.events,
         records: world.judge.records(),
         trace: world.trace(),

@@ -217,6 +217,11 @@ impl Seen {
         self.0.as_mut_slice()[what as usize] += 1;
     }
 
+    /// Counts more.
+    pub fn add_many(&mut self, what: Situation, count: usize) {
+        self.0[what as usize] += count as u64;
+    }
+
     /// How often it was seen.
     #[must_use]
     pub fn of(&self, what: Situation) -> u64 {

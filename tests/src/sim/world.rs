@@ -491,22 +491,21 @@ impl World {
 
     /// What the journal has released goes out.
     pub(super) fn release(&mut self, released: Vec<Release>) {
-        let now = self.judge.now();
         for release in released {
+            self.judge.recorded(&release.records);
             for recorded in release.records.iter() {
-                self.judge.recorded(recorded);
                 self.notice(recorded);
             }
             for effect in release.effects {
-                self.effect(now, effect);
+                self.effect(effect);
             }
         }
     }
 
-    fn effect(&mut self, now: redrive_coordinator::engine::ids::Timestamp, effect: Effect) {
+    fn effect(&mut self, effect: Effect) {
         match effect {
             Effect::Reply { request, reply } => {
-                self.judge.answered(now, request, &reply);
+                self.judge.answered(request, &reply);
                 let Some(operation) = self.calls.remove(&request) else {
                     return;
                 };
@@ -523,11 +522,11 @@ impl World {
                 }
             }
             Effect::Tell { link, message } => {
-                self.judge.told(now, link, &message);
+                self.judge.told(link, &message);
                 self.tell(link, message);
             }
             Effect::CloseLink { link, .. } => {
-                self.judge.closed(now, link);
+                self.judge.closed(link);
                 self.link_ended(link);
                 self.break_link(link);
             }
@@ -547,7 +546,10 @@ impl World {
             Ok(mut server) => {
                 let now = server.now();
                 let newest = server.engine.newest();
-                self.judge.began(now, newest, &server.replayed);
+                let fates = self.judge.began(now, newest, &server.replayed);
+                self.seen
+                    .add_many(Situation::UntoldFrameSurvived, fates.survived);
+                self.seen.add_many(Situation::UntoldFrameLost, fates.lost);
                 self.server = Some(server);
                 self.commit_planned = false;
                 self.plan_commit();
@@ -556,7 +558,7 @@ impl World {
                 self.agenda.after(CLEAN_US, Due::Clean(self.life));
             }
             Err(why) => {
-                self.judge.refused(self.disk_is_broken(), why);
+                self.judge.refused(self.disk_is_broken(), &why);
                 self.life += 1;
                 let us = 50_000;
                 self.agenda.after(us, Due::Start);

@@ -64,7 +64,6 @@ pub(super) fn drained(step: &Step<'_>, namespace: &str, workers: &[Arc<str>]) ->
 
 /// The process goes down: nothing more is granted, streams are sent away, waits are answered.
 pub(super) fn shut_down(step: &mut Step<'_>) {
-    step.shut_down();
     let links: Vec<LinkId> = step
         .sessions()
         .iter()
@@ -76,6 +75,7 @@ pub(super) fn shut_down(step: &mut Step<'_>) {
         step.tell(link, ToWorker::Reconnect { reason, after_ms });
         step.emit(Effect::CloseLink { link, why: None });
     }
+    step.shut_down();
     let polls: Vec<_> = step.sessions().polls.keys().copied().collect();
     for request in polls {
         super::dispatch::finish_poll(step, request);

@@ -21,7 +21,7 @@ impl Ledger {
         let sent = self.outgoing.iter().filter(|(_, out)| out.sent_through > 0);
         ShardImage {
             epoch: self.epoch,
-            newest: self.newest,
+            newest: self.newest(),
             sent_through: sent.map(|(to, out)| (*to, out.sent_through)).collect(),
             received_through: self
                 .received_through
@@ -60,12 +60,16 @@ impl Ledger {
             .extend(image.received_through.iter().copied());
     }
 
-    pub(super) fn segment_opened(&self, image: &ShardImage) {
-        assert_eq!(
-            *image,
-            self.image(),
-            "a segment opens with what the shard is"
-        );
+    pub(super) fn segment_opened(&mut self, image: &ShardImage) {
+        // Images of older builds do not know of what was forgotten.
+        let newest = image.newest.max(self.newest);
+        let known = ShardImage {
+            newest,
+            ..self.image()
+        };
+        assert_eq!(*image, known, "a segment opens with what the shard is");
+        self.newest = newest;
+        self.passed = crate::engine::ids::Timestamp::default();
     }
 
     pub(super) fn task_image(&mut self, image: &Task) {

@@ -40,6 +40,9 @@ pub struct Ledger {
     last_seq: u64,
     epoch: u64,
     newest: Timestamp,
+    /// The newest instant up to which something was forgotten since the shard's latest image, which
+    /// takes it over: it has passed as well.
+    passed: Timestamp,
     tasks: DenseMap<TaskId, Box<Task>>,
     queues: BTreeMap<QueueName, Queue>,
     finished: DenseMap<(Timestamp, TaskId), ()>,
@@ -77,6 +80,7 @@ impl Ledger {
             last_seq: 0,
             epoch: 0,
             newest: Timestamp(0),
+            passed: Timestamp(0),
             tasks: DenseMap::default(),
             queues: BTreeMap::new(),
             finished: DenseMap::default(),
@@ -116,8 +120,8 @@ impl Ledger {
 
     /// The newest instant that an event has named: the clock never starts before it (I8).
     #[must_use]
-    pub const fn newest(&self) -> Timestamp {
-        self.newest
+    pub fn newest(&self) -> Timestamp {
+        self.newest.max(self.passed)
     }
 
     /// What tasks, memories, kinds and unconfirmed transfers take in memory.
@@ -278,6 +282,9 @@ impl Ledger {
         self.last_seq = seq;
         if let Some(at) = event.at() {
             self.newest = self.newest.max(at);
+        }
+        if let Event::ExpiredThrough { at, .. } | Event::MemoriesForgotten { at, .. } = event {
+            self.passed = self.passed.max(*at);
         }
     }
 

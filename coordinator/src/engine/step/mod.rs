@@ -266,7 +266,10 @@ impl<'a> Step<'a> {
 
     /// Tells a worker something on its stream.
     pub(super) fn tell(&mut self, link: LinkId, message: ToWorker) {
-        self.emit(Effect::Tell { link, message });
+        // A shutdown has ended all streams: sessions keep theirs until they are told of the break.
+        if !self.core.shutting_down {
+            self.emit(Effect::Tell { link, message });
+        }
     }
 
     /// Tells the session that holds or held a lease to stop; without a stream there is nobody to

@@ -250,3 +250,15 @@ fn a_request_id_and_a_key_go_together() {
     assert_eq!(ids(&other)[0], ids(&first)[0], "by the key");
     assert_ne!(ids(&other)[1], ids(&first)[1]);
 }
+
+#[test]
+fn time_does_not_begin_again_before_what_was_forgotten_because_its_time_was_over() {
+    let mut world = World::new();
+    world.send_one(keyed("mail", "k", 1)).unwrap();
+    world.wait_ms(10_000);
+    let newest = world.engine.newest();
+    assert!(newest >= world.now, "the key's end is known: {newest:?}");
+    world.give(crate::engine::command::Command::OpenSegment);
+    world.restart();
+    assert!(world.engine.newest() >= newest);
+}

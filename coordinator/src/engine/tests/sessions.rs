@@ -304,6 +304,15 @@ fn shutting_down_sends_workers_away_and_takes_nothing_from_them() {
 }
 
 #[test]
+fn nothing_is_told_on_the_streams_that_a_shutdown_has_ended() {
+    let mut world = working();
+    world.give(Command::Shutdown);
+    world.expect(&["reconnect w1", "close w1"]);
+    world.wait_ms(5000);
+    world.expect(&[]);
+}
+
+#[test]
 fn a_session_with_a_thousand_leases_and_more_is_given_up_in_bounded_turns() {
     let mut world = World::new();
     for index in 0..2500 {

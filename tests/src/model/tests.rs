@@ -1,0 +1,1 @@
+//! Each rule can be broken, and is then found to be.
