@@ -2,7 +2,7 @@
 //!
 //! Owns what the ends of the present frame ask for, and what is on its way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use redrive_coordinator::engine::ids::{ShardId, TaskId};
 use redrive_coordinator::engine::ledger::task::Task as Sent;
@@ -20,6 +20,8 @@ const HOPS_MAX: u32 = 8;
 pub(super) struct Follow {
     /// What the ends of this frame ask for, and what was sent of it.
     wanted: BTreeMap<(TaskId, Follows), i32>,
+    /// Ends of which nobody can tell from outside whether something was spent.
+    unclear: BTreeSet<TaskId>,
     /// What is on its way: kind and payload of each.
     on_the_way: BTreeMap<(ShardId, ShardId, u64), (u64, std::sync::Arc<str>)>,
 }
@@ -146,11 +148,18 @@ impl Model {
             return;
         }
         for ((id, what), missing) in std::mem::take(&mut self.follow.wanted) {
-            if missing != 0 {
+            let exhausted = Follows::After(Transition::Exhausted);
+            if missing != 0 && !(what == exhausted && self.follow.unclear.contains(&id)) {
                 let says = format!("{what:?} of {id}: {missing} of what should follow is missing");
                 self.wrong(Rule::Once, says);
             }
         }
+        self.follow.unclear.clear();
+    }
+
+    /// What a task ended by cannot be told.
+    pub(super) fn is_unclear(&mut self, id: TaskId) {
+        self.follow.unclear.insert(id);
     }
 
     /// Tasks that are on their way still.

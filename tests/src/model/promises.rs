@@ -194,7 +194,16 @@ impl Model {
     }
 
     fn keep(&mut self, item: Item, accepted: &Accepted, at: Timestamp) {
+        // A request that is made again is what it was, whatever its key means by now.
+        let again = accepted.how == EnqueueEffect::Existing;
+        let named = item
+            .under
+            .iter()
+            .any(|(under, _)| !matches!(under, Under::Key(..)));
         for (under, ms) in item.under {
+            if again && named && matches!(under, Under::Key(..)) {
+                continue;
+            }
             let kept = self
                 .promises
                 .kept

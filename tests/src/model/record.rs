@@ -582,8 +582,15 @@ impl Model {
         }
         self.check_wait(end, event, &all);
         if routed {
-            let dead = all.iter().flat_map(|it| &it.fates).chain(&before);
-            return dead.copied().find(|fate| matches!(fate, Fate::Dead(_)));
+            let dead = before.iter().chain(all.iter().flat_map(|it| &it.fates));
+            let dead: Vec<Fate> = dead
+                .copied()
+                .filter(|fate| matches!(fate, Fate::Dead(_)))
+                .collect();
+            if dead.iter().any(|fate| Some(fate) != dead.first()) {
+                self.is_unclear(end.id);
+            }
+            return dead.first().copied();
         }
         fate
     }

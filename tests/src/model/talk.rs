@@ -52,6 +52,8 @@ impl Talk {
         self.calls.clear();
         self.left.clear();
         self.links.clear();
+        // Whoever comes back says Hello again.
+        self.sessions.clear();
     }
 
     /// Whether a holder is known to run every kind, whatever its size.
@@ -151,16 +153,18 @@ impl Model {
         }
     }
 
-    fn heard(&mut self, now: Timestamp, link: LinkId, message: &FromWorker) {
+    fn heard(&mut self, now: Timestamp, said_on: LinkId, message: &FromWorker) {
         if let FromWorker::Reports(reports) = message {
             self.reported(reports);
         } else if let FromWorker::Capacity(capacity) = message
-            && let Some(link) = self.talk.links.get_mut(&link)
+            && let Some(link) = self.talk.links.get_mut(&said_on)
         {
             link.capacities.push((now, capacity.tasks_max));
             let session = link.session;
+            // What a stream says that another one has replaced means nothing any more.
             if let Some(session) = session
                 && let Some(wants) = self.talk.sessions.get_mut(&session)
+                && wants.link == Some(said_on)
             {
                 // A new capacity may bring a limit of bytes.
                 wants.everything &= capacity.bytes_max.is_none();
@@ -247,7 +251,11 @@ impl Model {
         let hello = &state.hello;
         let everything = hello.worker.kinds.is_empty() && hello.capacity.bytes_max.is_none();
         let wants = self.talk.sessions.entry(session).or_default();
-        wants.capacities.extend(&state.capacities);
+        if hello.session.is_none() || wants.capacities.is_empty() {
+            wants
+                .capacities
+                .splice(0..0, state.capacities.iter().copied());
+        }
         if wants.link.is_none_or(|latest| latest == link) {
             wants.link = Some(link);
             wants.everything = everything;
@@ -290,17 +298,13 @@ impl Model {
         let token = delivery.token;
         let granted_at = self.runs.get(&(token.task, token.fence.0));
         let granted_at = granted_at.map_or(Timestamp(0), |run| run.granted_at);
-        let after = state.capacities.iter().filter(|(at, _)| *at >= granted_at);
-        let before = state
-            .capacities
-            .iter()
-            .rev()
-            .find(|(at, _)| *at < granted_at);
-        let room = after
-            .chain(before)
-            .map(|(_, tasks)| *tasks)
-            .max()
-            .unwrap_or(0);
+        let wants = state.session.and_then(|id| self.talk.sessions.get(&id));
+        let capacities = wants.map_or(&state.capacities, |wants| &wants.capacities);
+        let after = capacities.iter().filter(|(at, _)| *at >= granted_at);
+        let before = capacities.iter().filter(|(at, _)| *at < granted_at);
+        let before = before.max_by_key(|(at, _)| *at);
+        let room = after.chain(before).map(|(_, tasks)| *tasks).max();
+        let room = room.unwrap_or(0);
         let held = state.session.and_then(|session| self.held.get(&session));
         let held = held.copied().unwrap_or(0);
         let worker = &state.hello.worker;

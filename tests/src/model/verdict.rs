@@ -137,7 +137,11 @@ impl Court<'_> {
         if let Some(max) = own {
             // What a rule spares uses up no attempt; but 1 means that nothing is tried again.
             let spared = rule.is_some_and(|rule| rule.spares_attempts);
-            return if spared { max == 1 } else { max > 0 && attempt >= max };
+            return if spared {
+                max == 1
+            } else {
+                max > 0 && attempt >= max
+            };
         }
         of_rule.is_none() && self.policy.max_attempts > 0 && attempt >= self.policy.max_attempts
     }

@@ -373,6 +373,16 @@ impl Values {
         }
     }
 
+    /// Some terms of a kind or a queue: what their tasks make when they fail comes back to them, so
+    /// that two tasks for each end would be 256 at the eighth.
+    pub fn shared_terms(&mut self) -> Terms {
+        let mut terms = self.some_terms();
+        if terms.follow_ups.on_failure.is_some() {
+            terms.follow_ups.on_exhausted = None;
+        }
+        terms
+    }
+
     /// Some limits.
     pub fn timeouts(&mut self) -> Timeouts {
         let hard_ms = HARD_MS_MIN + self.below(3) * 4000;
@@ -397,7 +407,7 @@ impl Values {
             timeouts: self.maybe(3, Self::timeouts),
             max_attempts: self.maybe(3, |this| this.one_of(&[1, 2])),
             dead_letter_queue: self.maybe(4, Self::queue),
-            terms: self.maybe(2, |this| Box::new(this.some_terms())),
+            terms: self.maybe(2, |this| Box::new(this.shared_terms())),
         }
     }
 
@@ -407,7 +417,9 @@ impl Values {
             policy: self.maybe(2, |this| this.maybe(2, Self::policy_ref)),
             timeouts: self.maybe(2, |this| this.maybe(3, Self::timeouts)),
             dead_letter_queue: self.maybe(2, |this| this.maybe(2, Self::queue)),
-            terms: self.maybe(2, |this| this.maybe(2, |this| Box::new(this.some_terms()))),
+            terms: self.maybe(2, |this| {
+                this.maybe(2, |this| Box::new(this.shared_terms()))
+            }),
             aging_ms: self.maybe(3, |this| this.one_of(&[None, Some(0), Some(2000)])),
             finished_max: self.maybe(3, |this| this.one_of(&[None, Some(0), Some(5)])),
         }
