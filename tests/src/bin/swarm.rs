@@ -40,6 +40,9 @@ struct Args {
     /// What happens in a seed's world until the faults stop.
     #[arg(long, default_value_t = sim::EVENTS)]
     events: u64,
+    /// Everything is counted anew after so much.
+    #[arg(long, default_value_t = sim::CHECK_EVERY)]
+    check_every: u64,
     /// Threads [default: one for each core].
     #[arg(long)]
     jobs: Option<usize>,
@@ -62,8 +65,8 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let course = Course {
         events: args.events,
+        check_every: args.check_every,
         story: args.story,
-        ..Course::default()
     };
     if let Some(seed) = args.seed {
         return one(seed, course);

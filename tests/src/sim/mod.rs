@@ -34,7 +34,7 @@ use world::World;
 /// What happens in the world of one seed, until the faults stop.
 pub const EVENTS: u64 = 20_000;
 /// How often everything is counted anew, in events.
-const CHECK_EVERY: u64 = 1000;
+pub const CHECK_EVERY: u64 = 1000;
 
 /// What came of a seed.
 #[derive(Clone, Debug)]

@@ -45,6 +45,8 @@ pub struct Values {
     policies: Vec<PolicyRef>,
     terms: bool,
     keys: bool,
+    /// Whether there are dead-letter queues.
+    routes: bool,
     next_marker: u64,
 }
 
@@ -182,6 +184,7 @@ impl Values {
             policies,
             terms: plan.terms,
             keys: plan.keys,
+            routes: dice.chance(700),
             next_marker: 0,
             dice,
         }
@@ -373,14 +376,23 @@ impl Values {
         }
     }
 
-    /// Some terms of a kind or a queue: what their tasks make when they fail comes back to them, so
-    /// that two tasks for each end would be 256 at the eighth.
+    /// Some terms of a kind or a queue. What their tasks make when they fail comes back to them, and
+    /// so do copies in dead-letter queues: both together, or two for each end, are thousands of
+    /// tasks for one at the eighth.
     pub fn shared_terms(&mut self) -> Terms {
         let mut terms = self.some_terms();
-        if terms.follow_ups.on_failure.is_some() {
+        if terms.follow_ups.on_failure.is_some() || self.routes {
             terms.follow_ups.on_exhausted = None;
         }
+        if self.routes {
+            terms.follow_ups.on_failure = None;
+        }
         terms
+    }
+
+    fn dead_letter_queue(&mut self) -> Option<QueueName> {
+        let queue = self.queue();
+        Some(queue).filter(|_| self.routes)
     }
 
     /// Some limits.
@@ -406,7 +418,7 @@ impl Values {
             policy: self.maybe(3, Self::policy_ref),
             timeouts: self.maybe(3, Self::timeouts),
             max_attempts: self.maybe(3, |this| this.one_of(&[1, 2])),
-            dead_letter_queue: self.maybe(4, Self::queue),
+            dead_letter_queue: self.maybe(4, Self::dead_letter_queue).flatten(),
             terms: self.maybe(2, |this| Box::new(this.shared_terms())),
         }
     }
@@ -416,7 +428,8 @@ impl Values {
         QueueChange {
             policy: self.maybe(2, |this| this.maybe(2, Self::policy_ref)),
             timeouts: self.maybe(2, |this| this.maybe(3, Self::timeouts)),
-            dead_letter_queue: self.maybe(2, |this| this.maybe(2, Self::queue)),
+            dead_letter_queue: self
+                .maybe(2, |this| this.maybe(2, Self::dead_letter_queue).flatten()),
             terms: self.maybe(2, |this| {
                 this.maybe(2, |this| Box::new(this.shared_terms()))
             }),

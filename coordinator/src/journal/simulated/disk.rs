@@ -149,12 +149,15 @@ impl Content {
         }
     }
 
+    /// What lies behind the shorter of both lengths is gone: what is added reads as zeros, also
+    /// where a write survived a power cut that its length did not.
     pub(super) fn set_len(&mut self, len: usize) {
+        let kept = self.len.min(len);
         self.len = len;
-        self.sectors.truncate(len.div_ceil(SECTOR_BYTES));
-        let within = len % SECTOR_BYTES;
+        self.sectors.truncate(kept.div_ceil(SECTOR_BYTES));
+        let within = kept % SECTOR_BYTES;
         if within > 0
-            && let Some(Some(last)) = self.sectors.get_mut(len / SECTOR_BYTES)
+            && let Some(Some(last)) = self.sectors.get_mut(kept / SECTOR_BYTES)
         {
             let mut cut = **last;
             cut.iter_mut().skip(within).for_each(|byte| *byte = 0);

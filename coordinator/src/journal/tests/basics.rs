@@ -259,3 +259,27 @@ fn the_real_directory_keeps_what_was_appended_and_has_one_owner() {
         .unwrap();
     assert_eq!(count, 200);
 }
+
+#[test]
+fn a_simulated_file_that_grows_again_after_a_power_cut_reads_as_zeros_there() {
+    let storage = simulated::SimulatedStorage::new();
+    let file = storage.create("f").unwrap();
+    file.write_at(0, &[1; 100]).unwrap();
+    file.sync_data().unwrap();
+    storage.sync_dir().unwrap();
+    file.write_at(100, &[2; 100]).unwrap();
+    let mut shorter = 0;
+    for seed in 0..64 {
+        let piece_bytes = 512;
+        let cut = storage.crash(simulated::Tear::Some { seed, piece_bytes });
+        let file = cut.open("f").unwrap();
+        if file.len().unwrap() == 100 {
+            shorter += 1;
+            file.set_len(200).unwrap();
+            let mut grown = [9; 100];
+            file.read_at(100, &mut grown).unwrap();
+            assert_eq!(grown, [0; 100], "seed {seed}");
+        }
+    }
+    assert!(shorter > 0, "some lengths were lost");
+}
