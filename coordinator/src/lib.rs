@@ -8,6 +8,7 @@ pub mod codec;
 pub mod config;
 pub mod engine;
 pub mod journal;
+pub mod mutants;
 pub mod run;
 pub mod server;
 pub mod shell;

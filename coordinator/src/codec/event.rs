@@ -4,6 +4,7 @@
 //! and the reader of segments look into records without decoding them; what they look for stands
 //! first in its body, and their numbers have names here.
 
+use crate::mutants::{self, Mutant};
 use std::sync::Arc;
 
 use super::shape::{Variants, Wire, fixed, shape, unknown, variants};
@@ -132,7 +133,27 @@ pub(super) fn get(r: &mut Reader<'_, '_>) -> Result<Recorded, DecodeError> {
     let event = Event::get_body(number, r)?;
     let event = event.ok_or_else(|| unknown(&before, number, "kind"))?;
     r.cursor.end("the record")?;
+    let event = forgetful(event);
     Ok(Recorded { shard, seq, event })
+}
+
+/// An event as a planted bug would read it.
+fn forgetful(mut event: Event) -> Event {
+    if let Event::TaskImage { task } = &mut event
+        && mutants::is(Mutant::CrashesUnrecorded)
+    {
+        task.crashes = 0;
+    } else if let Event::RetryScheduled {
+        not_before, leaves, ..
+    } = &mut event
+    {
+        if mutants::is(Mutant::CheckpointUnrecorded) {
+            leaves.checkpoint = None;
+        } else if mutants::is(Mutant::JitterRedrawn) {
+            *not_before = not_before.plus_ms(leaves.delay_ms.map_or(0, |ms| ms % 2));
+        }
+    }
+    event
 }
 
 pub(super) fn entity_of(bytes: &[u8]) -> Result<Option<(ShardId, Entity)>, DecodeError> {

@@ -3,6 +3,7 @@
 //! Owns the order of delivery (lanes), the retry timers, and per-queue orders of dead and finished
 //! tasks. Never holds a fact that the ledger does not (the test: `rebuild == live`), never decides.
 
+use crate::mutants::{self, Mutant};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -89,7 +90,8 @@ impl Agenda {
     /// The next timer.
     #[must_use]
     pub(super) fn next_timer(&self) -> Option<Timestamp> {
-        self.timers.first().map(|((at, _), ())| *at)
+        let first = self.timers.first().map(|((at, _), ())| *at);
+        first.filter(|_| !mutants::is(Mutant::AlarmForgotten))
     }
 
     /// When the next task dies unless something happens before.
@@ -112,7 +114,8 @@ impl Agenda {
     /// The first timer that is due.
     pub(super) fn due_timer(&self, now: Timestamp) -> Option<(Timestamp, TaskId)> {
         let (first, ()) = self.timers.first()?;
-        (first.0 <= now).then_some(*first)
+        let early = u64::from(mutants::is(Mutant::TimerEarly));
+        (first.0 <= now.plus_ms(early)).then_some(*first)
     }
 
     /// Moves a due task from its timer to its lane.
@@ -261,16 +264,27 @@ impl QueueIndex {
         let mut best: Option<(i64, u64, TaskId)> = None;
         let levels = Priority::ALL.into_iter();
         for priority in levels.filter(|level| (most..=least).contains(level)) {
-            if aging.is_none() && best.is_some() {
+            let all = mutants::is(Mutant::LeastUrgentFirst);
+            if aging.is_none() && best.is_some() && !all {
                 break;
             }
             self.each_lane(priority, kinds, &mut |lane| {
-                let Some((seq, id)) = lane.first() else {
+                let first = if mutants::is(Mutant::LastFirst) {
+                    lane.iter().last()
+                } else {
+                    lane.first()
+                };
+                let Some((seq, id)) = first else {
                     return;
                 };
                 let level = match aging {
                     Some(aging) => aging.level(priority, *id),
                     None => priority.level(),
+                };
+                let level = if mutants::is(Mutant::LeastUrgentFirst) {
+                    -level
+                } else {
+                    level
                 };
                 let candidate = (level, *seq, *id);
                 if best.is_none_or(|best| candidate < best) {
@@ -413,7 +427,7 @@ fn lane_of(task: &Task) -> Place {
 
 /// Whether somebody who declares these kinds (empty: every kind) runs this one in this version.
 pub(super) fn serves(kinds: &[KindServed], kind: &Arc<str>, version: u32) -> bool {
-    kinds.is_empty() || {
+    kinds.is_empty() || mutants::is(Mutant::KindsIgnored) || {
         let found = kinds.binary_search_by(|served| served.kind.cmp(kind));
         found.is_ok_and(|index| kinds[index].has(version))
     }

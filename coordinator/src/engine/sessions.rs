@@ -3,6 +3,7 @@
 //! Owns liveness, capacity, what each session holds, and the turn-taking among those that want
 //! work. Never holds a fact: after a restart sessions are made anew from the leases that name them.
 
+use crate::mutants::{self, Mutant};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -165,7 +166,7 @@ impl Session {
             && !self.lost
             && !self.gone
             && self.drain_asked.is_none()
-            && tasks < self.capacity.tasks_max
+            && tasks < self.capacity.tasks_max + u32::from(mutants::is(Mutant::CapacityExceeded))
     }
 
     pub(super) fn hold(&mut self, task: TaskId, held: Held) {

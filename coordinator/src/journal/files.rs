@@ -4,6 +4,7 @@
 //! while the journal lives. Never touches the active segment. Invariant: files go oldest first, one
 //! durably before the next, so that the log never has a gap.
 
+use crate::mutants::{self, Mutant};
 use std::collections::VecDeque;
 use std::fmt::{self, Debug};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -296,7 +297,9 @@ impl LogFiles {
             // Held over the removal: nobody else deletes, and the directory stays ours.
             let mut files = self.log.files();
             let oldest = files.sealed.front().copied();
-            let Some(oldest) = oldest.filter(|oldest| oldest.number < number) else {
+            let Some(oldest) = oldest.filter(|oldest| {
+                oldest.number < number + u64::from(mutants::is(Mutant::RemovesOneTooFar))
+            }) else {
                 return Ok(());
             };
             let name = segment_name(oldest.number);

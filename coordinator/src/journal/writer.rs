@@ -5,6 +5,7 @@
 //! release leaves only when its frame and all before have reached the tell point; the first error
 //! is the end.
 
+use crate::mutants::{self, Mutant};
 use std::collections::VecDeque;
 use std::fmt::{self, Debug};
 use std::sync::Arc;
@@ -165,6 +166,10 @@ impl<Record, Release> Writer<Record, Release> {
             self.releases.is_empty() || !(full || frame.opens_segment)
         }) {
             opens |= frame.opens_segment;
+            if mutants::is(Mutant::FrameLost) && n_records > 0 {
+                self.releases.push(frame.release);
+                continue;
+            }
             n_records += frame.records.len();
             for record in &frame.records {
                 self.encode_record(record)?;
@@ -242,7 +247,8 @@ impl<Record, Release> Writer<Record, Release> {
         }
         let room = active.bytes - active.end;
         self.log.synced.wrote(header.lsn);
-        if self.log.options.syncing == Syncing::Always {
+        let unsynced = mutants::is(Mutant::ReleasedUnsynced);
+        if self.log.options.syncing == Syncing::Always && !unsynced {
             self.log.synced.sync(&self.log.stats)?;
         }
         if room < self.room_wanted() {
@@ -316,7 +322,9 @@ impl<Record, Release> Writer<Record, Release> {
         file.write_at(0, &header.encode()).map_err(made)?;
         file.sync_data().map_err(made)?;
         log.storage.rename(&spare, &name).map_err(made)?;
-        log.storage.sync_dir().map_err(made)?;
+        if !mutants::is(Mutant::DirectoryUnsynced) {
+            log.storage.sync_dir().map_err(made)?;
+        }
         Ok(Active {
             file,
             number,

@@ -13,6 +13,7 @@ use crate::engine::effect::Answer;
 use crate::engine::ids::{QueueName, ShardId};
 use crate::engine::limits;
 use crate::journal::{LogFiles, ReadError, SegmentInfo};
+use crate::mutants::{self, Mutant};
 
 /// Bytes of old segments that a tick may work through whatever was appended: 20 MiB/s.
 const IDLE_BYTES: u64 = 2 * 1024 * 1024;
@@ -339,7 +340,8 @@ impl SegmentWork {
 
     /// The queues of this shard and those after it.
     fn queues_from(self, shard: u16) -> Stage {
-        if usize::from(shard) < self.below.len() {
+        let early = mutants::is(Mutant::CleanedTooEarly);
+        if usize::from(shard) < self.below.len() && !early {
             Stage::Queues(self, ShardId(shard), None)
         } else {
             Stage::Recording(self.segment + 1)

@@ -4,6 +4,7 @@
 //! decides anything by time: it hands out instants. Invariants: engine time never goes back (I8),
 //! is never behind the wall clock, and never stands still while the machine's time passes.
 
+use crate::mutants::{self, Mutant};
 use std::time::{Duration, SystemTime};
 
 use crate::engine::ids::Timestamp;
@@ -79,7 +80,8 @@ impl Clock {
     #[must_use]
     pub fn new(mut source: Box<dyn TimeSource>, not_before: Timestamp) -> Self {
         let readings = source.read();
-        let floor = not_before.0.saturating_mul(NANOS_PER_MS);
+        let floored = u64::from(!mutants::is(Mutant::ClockUnfloored));
+        let floor = not_before.0.saturating_mul(NANOS_PER_MS * floored);
         let engine_ns = readings.wall_ns.max(floor);
         let skew_ns = engine_ns - readings.wall_ns;
         let mut clock = Self {

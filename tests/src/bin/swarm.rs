@@ -46,6 +46,11 @@ struct Args {
     /// Threads [default: one for each core].
     #[arg(long)]
     jobs: Option<usize>,
+    /// Plant each bug of the coordinator's list, one after another, and run seeds until one fails:
+    /// a bug that survives so many seeds fails the run. Needs `--features mutants`.
+    #[cfg(feature = "mutants")]
+    #[arg(long, value_name = "SEEDS", conflicts_with_all = ["minutes", "seeds", "seed"])]
+    mutants: Option<u64>,
     /// Also fail where a situation that must happen was seen less than 100 times.
     #[arg(long)]
     must_happen: bool,
@@ -68,6 +73,10 @@ fn main() -> ExitCode {
         check_every: args.check_every,
         story: args.story,
     };
+    #[cfg(feature = "mutants")]
+    if let Some(seeds) = args.mutants {
+        return mutants::hunt(seeds, course);
+    }
     if let Some(seed) = args.seed {
         return one(seed, course);
     }
@@ -108,6 +117,10 @@ fn many(args: &Args, course: Course) -> (Sum, Duration) {
     let next = AtomicU64::new(args.from);
     let sum = Mutex::new(Sum::default());
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    for seed in sim::regressions() {
+        let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
+        add(&mut sum, judged(seed, course));
+    }
     std::thread::scope(|scope| {
         for _ in 0..args.jobs.unwrap_or_else(cores) {
             scope.spawn(|| {
@@ -180,9 +193,77 @@ fn report(args: &Args, sum: &Sum, took: Duration) -> ExitCode {
     for (what, seen) in &rare {
         println!("rare: {what:?} was seen {seen} times");
     }
-    if sum.failed.is_empty() && !(args.must_happen && !rare.is_empty()) {
+    if sum.failed.is_empty() && (!args.must_happen || rare.is_empty()) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    }
+}
+
+/// Planted bugs, each of which some seed must find.
+#[cfg(feature = "mutants")]
+mod mutants {
+    use std::process::ExitCode;
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    use std::sync::{Mutex, PoisonError};
+
+    use redrive_coordinator::mutants::{Mutant, plant};
+    use redrive_tests::sim::{Course, Outcome};
+
+    /// Plants one bug after another, and says what found each.
+    pub(crate) fn hunt(seeds: u64, course: Course) -> ExitCode {
+        // What a planted bug breaks off is expected, and told below.
+        std::panic::set_hook(Box::new(|_| {}));
+        let mut alive = 0;
+        for (number, (mutant, says)) in (1..).zip(Mutant::ALL) {
+            plant(Some(*mutant));
+            match first_failure(seeds, course) {
+                Some(outcome) => {
+                    let by = outcome.violations.first().map_or("", String::as_str);
+                    let by: String = by.chars().take(90).collect();
+                    println!("{number:2} {mutant:?}: seed {} ({by})", outcome.seed);
+                }
+                None => {
+                    alive += 1;
+                    println!("{number:2} {mutant:?} LIVES after {seeds} seeds:{says}");
+                }
+            }
+        }
+        plant(None);
+        println!("{} planted, {alive} alive", Mutant::ALL.len());
+        if alive == 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    }
+
+    /// The failing seed with the lowest number that was found before others stopped the search.
+    fn first_failure(seeds: u64, course: Course) -> Option<Outcome> {
+        let (next, found) = (AtomicU64::new(0), AtomicBool::new(false));
+        let first: Mutex<Option<Outcome>> = Mutex::new(None);
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    while !found.load(Ordering::Relaxed) {
+                        let seed = next.fetch_add(1, Ordering::Relaxed);
+                        if seed >= seeds {
+                            return;
+                        }
+                        let outcome = super::judged(seed, course);
+                        if outcome.violations.is_empty() {
+                            continue;
+                        }
+                        found.store(true, Ordering::Relaxed);
+                        let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
+                        if first.as_ref().is_none_or(|other| other.seed > seed) {
+                            *first = Some(outcome);
+                        }
+                    }
+                });
+            }
+        });
+        first.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }

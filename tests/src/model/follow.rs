@@ -42,8 +42,7 @@ impl Model {
         shard: ShardId,
         id: TaskId,
         task: &Task,
-        fate: Fate,
-        routed: bool,
+        (fate, routed): (Fate, bool),
     ) {
         // Moves from queue to queue have a limit of their own.
         let moves = u32::try_from(task.visited.len()).unwrap_or(u32::MAX);

@@ -8,11 +8,12 @@
 //!
 //! [`Model::recorded`] sees each record when it is durable, before anything is told of it, and
 //! [`Model::frame_ends`] the end of its frame; `asked`, `heard` and their like see what reaches the
-//! engine, `answered` and `told` what leaves. `task` are the states, `verdict` the retry policies,
+//! engine, `answered` and `told` what leaves. `record` and `ends` judge them, `task` are the states, `verdict` the retry policies,
 //! `waits` their delays, `order` lanes and pauses, `promises` what makes saying it twice harmless,
 //! `follow` what follows an end, `talk` what workers are told and tell, `compare` the recounts.
 
 mod compare;
+mod ends;
 mod follow;
 mod levels;
 mod order;

@@ -36,6 +36,8 @@ pub(super) struct Promises {
     kept: BTreeMap<Under, (TaskId, Timestamp)>,
     /// How often each content was asked for.
     contents: Map<(u64, u64), u32>,
+    /// What each request id was used for, until when.
+    requests: BTreeMap<Arc<str>, (u64, Timestamp)>,
     cancelled: BTreeSet<TaskId>,
     /// Something was cancelled that is not named by its id.
     cancels_by_name: bool,
@@ -45,6 +47,7 @@ pub(super) struct Promises {
 #[derive(Debug)]
 struct Asked {
     at: Timestamp,
+    once: Option<(Arc<str>, u64, u64)>,
     items: Vec<Item>,
 }
 
@@ -78,7 +81,9 @@ impl Promises {
             }
         });
         let items = items.collect();
-        self.asked.insert(request, Asked { at, items });
+        let once = caller.once.as_ref();
+        let once = once.map(|once| (Arc::clone(&once.id), once.digest, once.ttl_ms));
+        self.asked.insert(request, Asked { at, once, items });
     }
 
     pub(super) fn cancel(&mut self, task: &TaskRef) {
@@ -164,10 +169,30 @@ impl Model {
             );
             return self.wrong(Rule::OneAnswer, says);
         }
+        if let Some((id, digest, ttl_ms)) = asked.once
+            && results.iter().any(Result::is_ok)
+        {
+            self.check_content(id, digest, (asked.at, ttl_ms));
+        }
         for (item, result) in asked.items.into_iter().zip(results) {
             if let Ok(accepted) = result {
                 self.check_accepted(&item, accepted, asked.at);
                 self.keep(item, accepted, asked.at);
+            }
+        }
+    }
+
+    /// A request id that is remembered stands for one content.
+    fn check_content(&mut self, id: Arc<str>, digest: u64, (at, ttl_ms): (Timestamp, u64)) {
+        let requests = &mut self.promises.requests;
+        match requests.get(&id).filter(|(_, until)| *until > at) {
+            Some((known, _)) if *known != digest => {
+                let says = format!("request id {id} was used for something else and is answered");
+                self.wrong(Rule::Once, says);
+            }
+            Some(_) => {}
+            None => {
+                requests.insert(id, (digest, at.plus_ms(ttl_ms)));
             }
         }
     }

@@ -10,7 +10,7 @@ use redrive_coordinator::engine::command::{
 use redrive_coordinator::engine::effect::{Answer, Delivery, ReportAck, ReportStatus, ToWorker};
 use redrive_coordinator::engine::ids::{LeaseToken, LinkId, RequestId, SessionId, Timestamp};
 use redrive_coordinator::engine::ledger::history::RunOutcome;
-use redrive_coordinator::engine::ledger::task::{Holder, Outcome};
+use redrive_coordinator::engine::ledger::task::{Holder, Outcome, State};
 use redrive_coordinator::engine::rejection::Rejection;
 
 use super::task::{Heard, Stand};
@@ -210,6 +210,14 @@ impl Model {
             if !stands.is_none_or(|it| matches!(it, Stand::Finished(Outcome::Cancelled, _))) {
                 let says = format!("{} is said to be cancelled and is {stands:?}", task.task.id);
                 self.wrong(Rule::LogBeforeTell, says);
+            }
+        } else if let Answer::Waited { ended: false, task } = answer {
+            if matches!(task.task.state, State::Finished(_) | State::Dead { .. }) {
+                let says = format!(
+                    "{} has ended, and who waited is told it has not",
+                    task.task.id
+                );
+                self.wrong(Rule::OneAnswer, says);
             }
         } else if let Answer::Waited { ended: true, task } = answer {
             let stands = self.tasks.get(&task.task.id).map(|task| task.stand);

@@ -10,8 +10,9 @@ use redrive_coordinator::engine::ids::{ShardId, TaskId};
 use redrive_coordinator::engine::invariants;
 use redrive_coordinator::engine::ledger::task::State;
 use redrive_coordinator::engine::retry::Budget;
+use redrive_coordinator::journal::Storage as _;
 
-use super::server::replayed;
+use super::server::{Server, replayed};
 use super::situations::Situation;
 use super::world::{Arriving, Due, Who, World};
 
@@ -38,6 +39,7 @@ impl World {
 
     /// Something that was recorded is durable.
     pub(super) fn notice(&mut self, recorded: &Recorded) {
+        self.notice_restarts(&recorded.event);
         let what = match &recorded.event {
             Event::TaskImage { task } => match task.state {
                 State::Leased(_) => Situation::ImageOfLeased,
@@ -61,6 +63,27 @@ impl World {
             _ => return,
         };
         self.saw(what);
+    }
+
+    /// Leases that outlive a life of the coordinator.
+    fn notice_restarts(&mut self, event: &Event) {
+        let life = self.life;
+        if let Event::LeaseGranted { id, .. } = event {
+            let before = self.leased_in.insert(*id, life);
+            if before.is_some_and(|before| before < life) {
+                self.saw(Situation::LeasedAgainAfterRestart);
+            }
+        } else if let Event::TaskFinished {
+            id, run: Some(_), ..
+        }
+        | Event::RetryScheduled { id, .. } = event
+            && self
+                .leased_in
+                .get(id)
+                .is_some_and(|granted| *granted < life)
+        {
+            self.saw(Situation::SettledAfterRestart);
+        }
     }
 
     /// Counts and compares everything that can be counted and compared.
@@ -88,6 +111,44 @@ impl World {
         }
     }
 
+    /// One byte of a copy of the disk rots, behind everything that was confirmed: whoever starts on
+    /// it is refused, or nothing that matters was hit.
+    pub(super) fn check_rot(&mut self, server: &Server) {
+        let disk = server.disk_now();
+        let Ok(files) = disk.list() else { return };
+        let segments = files
+            .iter()
+            .filter(|file| file.name.starts_with("segment-"));
+        let mut segments: Vec<_> = segments.collect();
+        // The last one may end in what nobody was told of.
+        segments.sort_by(|one, two| one.name.cmp(&two.name));
+        segments.pop();
+        if segments.is_empty() {
+            return;
+        }
+        let at = self.dice.between(0, segments.len() as u64);
+        let segment = segments[usize::try_from(at).unwrap()];
+        let offset = self.dice.between(0, segment.bytes.max(1));
+        let offset = usize::try_from(offset).unwrap();
+        let flipped = 1 << self.dice.between(0, 8);
+        let Ok((sound, _)) = replayed(&self.plan, &server.disk_now(), 1) else {
+            return;
+        };
+        disk.rot(&segment.name, offset, flipped);
+        match replayed(&self.plan, &disk, 1) {
+            Err(_refused) => self.saw(Situation::RotRefused),
+            Ok((rotten, _)) => {
+                self.saw(Situation::RotHarmless);
+                let mut shards = (0..self.plan.shards).map(ShardId);
+                if !shards.all(|shard| rotten.ledger(shard) == sound.ledger(shard)) {
+                    let name = &segment.name;
+                    let says = format!("a bit of byte {offset} of {name} changed what is known");
+                    self.judge.wrong("NoLoss", &says);
+                }
+            }
+        }
+    }
+
     /// The faults stop, and everything must come to an end.
     pub fn heal(&mut self) {
         self.healed = true;
@@ -103,7 +164,7 @@ impl World {
             }
         }
         let mut help_us = 0;
-        while self.events % OVER_EVERY != 0 || !self.is_over() {
+        while !self.events.is_multiple_of(OVER_EVERY) || !self.is_over() {
             if self.now_us() >= help_us {
                 help_us = self.now_us() + HELP_US;
                 self.help();

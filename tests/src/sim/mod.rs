@@ -10,9 +10,11 @@
 //! [`run`] is one seed; `cargo run -p redrive-tests --release --bin swarm` runs as many as one likes.
 
 pub mod agenda;
+mod calls;
 mod checks;
 mod cleaner;
 mod clock;
+mod ears;
 mod faults;
 mod judge;
 mod links;
@@ -117,4 +119,12 @@ pub fn run(seed: u64, course: Course) -> Outcome {
         seen: world.seen.clone(),
         story: world.judge.story.take().unwrap_or_default(),
     }
+}
+
+/// The seeds that failed once, from `regressions.txt`.
+#[must_use]
+pub fn regressions() -> Vec<u64> {
+    let lines = include_str!("../../regressions.txt").lines();
+    let seeds = lines.filter(|line| !line.starts_with('#'));
+    seeds.filter_map(|line| line.trim().parse().ok()).collect()
 }

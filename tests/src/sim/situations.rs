@@ -85,16 +85,12 @@ situations! {
     AckSuperseded,
     /// A report speaks of a task that was forgotten.
     AckGone,
-    /// A report cannot be used.
-    AckInvalid,
     /// A worker is asked to stop a cancelled task.
     CancelTold,
     /// A worker is told of a soft limit.
     SoftTimeoutTold,
     /// A worker is told of a hard limit.
     HardTimeoutTold,
-    /// A worker is told that a lease is gone.
-    LeaseLostTold,
     /// A worker is told that a task's time is over.
     DeadlineTold,
     /// A worker's lease is taken away.
@@ -167,10 +163,10 @@ situations! {
     UntoldFrameSurvived,
     /// A frame that nobody was told of is lost with a death.
     UntoldFrameLost,
-    /// A torn or rotten disk is refused, or read as it was.
+    /// A bit of the journal rots, and a start is refused.
     RotRefused,
-    /// A completion is recorded in the same frame as an expiry of another lease.
-    SettledBesideLoss,
+    /// A bit rots where it does not matter.
+    RotHarmless,
     /// An image of a task is recorded while a worker holds it.
     ImageOfLeased,
     /// An image of a dead letter is recorded.
@@ -183,8 +179,6 @@ situations! {
     Died,
     /// A dead letter is put back.
     Redriven,
-    /// A task that was redriven dies again.
-    DiedAgain,
     /// A task expires while it waits.
     Expired,
     /// A retry is planned after a failure.
@@ -193,8 +187,10 @@ situations! {
     RetryAfterCrash,
     /// A task is put back without blame.
     Deferred,
-    /// A task is granted again after a restart.
-    GrantedAfterRestart,
+    /// A task that was leased before a restart is leased again after it.
+    LeasedAgainAfterRestart,
+    /// A lease that was granted before a restart is settled after it.
+    SettledAfterRestart,
     /// A finished task is forgotten.
     Forgotten,
     /// A memory of a request or key runs out.

@@ -52,52 +52,9 @@ pub struct Values {
 
 /// A policy of short waits, with or without rules.
 pub fn policy(dice: &mut Dice) -> Arc<Policy> {
-    let backoff = |dice: &mut Dice| Backoff {
-        min_ms: [0, 0, 5, 700][index(dice, 4)],
-        max_ms: [50, 3000, 60_000][index(dice, 3)].max(700),
-        jitter: [
-            Jitter::None,
-            Jitter::Full,
-            Jitter::Equal,
-            Jitter::Additive { ratio: 0.25 },
-            Jitter::Symmetric { ratio: 0.5 },
-            Jitter::PerAttempt { per_attempt_ms: 30 },
-            Jitter::Below { ratio: 0.3 },
-        ][index(dice, 7)],
-        granularity_ms: [1, 1, 1, 10, 1000][index(dice, 5)],
-        ..Backoff::of(shape(dice))
-    };
-    let action = |dice: &mut Dice| {
-        let rule = [
-            RuleAction::Retry,
-            RuleAction::Retry,
-            RuleAction::Fail,
-            RuleAction::DeadLetter,
-            RuleAction::Discard,
-        ];
-        rule[index(dice, 5)]
-    };
-    let rules = (0..dice.between(0, 4).saturating_sub(1)).map(|number| {
-        let matches = Match {
-            classes: vec![FailureClass::ALL[index(dice, 12)], class(dice)],
-            attempt_min: [0, 0, 2][index(dice, 3)],
-            ..Match::default()
-        };
-        let action = action(dice);
-        let retries = action == RuleAction::Retry;
-        Rule {
-            backoff: (retries && dice.chance(500)).then(|| backoff(dice)),
-            max_attempts: if retries {
-                [0, 2, 4][index(dice, 3)]
-            } else {
-                0
-            },
-            spares_attempts: retries && dice.chance(250),
-            retry_after_mode: dice.chance(300).then_some(RetryAfterMode::Instead),
-            ..Rule::new(&format!("rule-{number}"), matches, action)
-        }
-    });
-    let rules = rules.collect();
+    let rules = (0..dice.between(0, 4).saturating_sub(1))
+        .map(|number| rule(dice, number))
+        .collect();
     let policy = Policy {
         max_attempts: [1, 2, 3, 6, 0][index(dice, 5)],
         backoff: backoff(dice),
@@ -126,6 +83,57 @@ pub fn policy(dice: &mut Dice) -> Arc<Policy> {
         Arc::new(policy)
     } else {
         Arc::new(Policy::default())
+    }
+}
+
+fn backoff(dice: &mut Dice) -> Backoff {
+    Backoff {
+        min_ms: [0, 0, 5, 700][index(dice, 4)],
+        max_ms: [50, 3000, 60_000][index(dice, 3)].max(700),
+        jitter: [
+            Jitter::None,
+            Jitter::Full,
+            Jitter::Equal,
+            Jitter::Additive { ratio: 0.25 },
+            Jitter::Symmetric { ratio: 0.5 },
+            Jitter::PerAttempt { per_attempt_ms: 30 },
+            Jitter::Below { ratio: 0.3 },
+        ][index(dice, 7)],
+        granularity_ms: [1, 1, 1, 10, 1000][index(dice, 5)],
+        ..Backoff::of(shape(dice))
+    }
+}
+
+fn action(dice: &mut Dice) -> RuleAction {
+    let rule = [
+        RuleAction::Retry,
+        RuleAction::Retry,
+        RuleAction::Fail,
+        RuleAction::DeadLetter,
+        RuleAction::Discard,
+    ];
+    rule[index(dice, 5)]
+}
+
+/// A rule of a policy.
+fn rule(dice: &mut Dice, number: u64) -> Rule {
+    let matches = Match {
+        classes: vec![FailureClass::ALL[index(dice, 12)], class(dice)],
+        attempt_min: [0, 0, 2][index(dice, 3)],
+        ..Match::default()
+    };
+    let action = action(dice);
+    let retries = action == RuleAction::Retry;
+    Rule {
+        backoff: (retries && dice.chance(500)).then(|| backoff(dice)),
+        max_attempts: if retries {
+            [0, 2, 4][index(dice, 3)]
+        } else {
+            0
+        },
+        spares_attempts: retries && dice.chance(250),
+        retry_after_mode: dice.chance(300).then_some(RetryAfterMode::Instead),
+        ..Rule::new(&format!("rule-{number}"), matches, action)
     }
 }
 

@@ -7,9 +7,6 @@ use redrive_coordinator::engine::command::{
     Capacity, Command, FromWorker, Heartbeat, HeartbeatContent, Hello, Report, ReportContent,
     ReportOutcome, Start, WorkerInfo,
 };
-use redrive_coordinator::engine::effect::{
-    CancelReason, Delivery, ReportAck, ReportStatus, ToWorker,
-};
 use redrive_coordinator::engine::ids::{LeaseToken, LinkId, SessionId};
 
 use super::situations::Situation;
@@ -18,8 +15,6 @@ use super::world::{Due, Who, World};
 
 /// Tasks that a worker holds at most.
 const SLOTS_MAX: u64 = 12;
-/// Reports of one message that are sent again.
-const REPORTS_MAX: usize = 64;
 /// How long a worker waits for its welcome. Microseconds.
 const WELCOME_US_MAX: u64 = 10_000_000;
 /// Tokens that a worker remembers after their end, to lie with.
@@ -29,29 +24,29 @@ const OLD_MAX: usize = 16;
 #[derive(Debug)]
 pub struct Worker {
     name: String,
-    link: Option<LinkId>,
-    welcomed: bool,
+    pub(super) link: Option<LinkId>,
+    pub(super) welcomed: bool,
     /// When it last said Hello. Microseconds.
     asked_us: u64,
-    session: Option<SessionId>,
-    jobs: Vec<Job>,
-    unacknowledged: Vec<(LeaseToken, ReportOutcome)>,
-    received: u64,
-    receipt_due: bool,
+    pub(super) session: Option<SessionId>,
+    pub(super) jobs: Vec<Job>,
+    pub(super) unacknowledged: Vec<(LeaseToken, ReportOutcome)>,
+    pub(super) received: u64,
+    pub(super) receipt_due: bool,
     slots: u64,
-    leaving: bool,
+    pub(super) leaving: bool,
     /// It does nothing until then. Microseconds.
-    silent_us: u64,
+    pub(super) silent_us: u64,
     old: Vec<LeaseToken>,
 }
 
 /// What it runs.
 #[derive(Clone, Copy, Debug)]
-struct Job {
-    token: LeaseToken,
-    sequence: u64,
-    begun: bool,
-    until_us: u64,
+pub(super) struct Job {
+    pub(super) token: LeaseToken,
+    pub(super) sequence: u64,
+    pub(super) begun: bool,
+    pub(super) until_us: u64,
 }
 
 impl Worker {
@@ -75,11 +70,11 @@ impl Worker {
         }
     }
 
-    fn holds(&self, token: LeaseToken) -> bool {
+    pub(super) fn holds(&self, token: LeaseToken) -> bool {
         self.jobs.iter().any(|job| job.token == token)
     }
 
-    fn drop_job(&mut self, token: LeaseToken) {
+    pub(super) fn drop_job(&mut self, token: LeaseToken) {
         self.jobs.retain(|job| job.token != token);
         self.unacknowledged.retain(|(of, _)| *of != token);
         if self.old.len() == OLD_MAX {
@@ -308,7 +303,7 @@ impl World {
         self.send_receipt(index, link);
         let reports = self.finished(index);
         if !reports.is_empty() {
-            self.from_worker(link, FromWorker::Reports(reports));
+            self.worker_says(link, FromWorker::Reports(reports));
         }
         if self.one_in(12) {
             self.beat(index, link);
@@ -324,14 +319,14 @@ impl World {
             } else {
                 Situation::GoodbyeHolding
             });
-            self.from_worker(link, FromWorker::Goodbye);
+            self.worker_says(link, FromWorker::Goodbye);
             let mut fresh = Worker::new(index);
             fresh.old = std::mem::take(&mut self.workers[index].old);
             self.workers[index] = fresh;
         }
     }
 
-    fn from_worker(&mut self, link: LinkId, message: FromWorker) {
+    pub(super) fn worker_says(&mut self, link: LinkId, message: FromWorker) {
         self.say(link, Command::FromWorker { link, message });
     }
 
@@ -358,7 +353,7 @@ impl World {
         let mut buffered: Vec<u64> = waiting.map(|job| job.sequence).collect();
         buffered.sort_unstable();
         let through = worker.received;
-        self.from_worker(link, FromWorker::Receipt { through, buffered });
+        self.worker_says(link, FromWorker::Receipt { through, buffered });
     }
 
     /// Reports of what is done by now; those that were not acknowledged are sent again now and then.
@@ -443,7 +438,7 @@ impl World {
             raw_token: bytes::Bytes::copy_from_slice(&token.to_bytes()),
             content: Ok(content),
         };
-        self.from_worker(link, FromWorker::Heartbeats(vec![beat]));
+        self.worker_says(link, FromWorker::Heartbeats(vec![beat]));
     }
 
     fn change_capacity(&mut self, index: usize, link: LinkId) {
@@ -457,151 +452,6 @@ impl World {
             draining,
         };
         self.saw(Situation::CapacityChanged);
-        self.from_worker(link, FromWorker::Capacity(capacity));
-    }
-
-    /// A message reaches a worker, if it still listens there.
-    pub(super) fn worker_hears(&mut self, link: LinkId, message: ToWorker) {
-        let Some(index) = self.hears(link) else {
-            return;
-        };
-        if self.workers[index].link != Some(link) {
-            return;
-        }
-        let silent = self.workers[index].silent_us > self.now_us() && !self.healed;
-        match message {
-            ToWorker::Welcome(welcome) => {
-                if welcome.resumed {
-                    self.saw(if welcome.lost.is_empty() {
-                        Situation::Resumed
-                    } else {
-                        Situation::ResumedWithLoss
-                    });
-                }
-                let worker = &mut self.workers[index];
-                if !welcome.resumed {
-                    worker.received = 0;
-                    worker.jobs.clear();
-                    worker.unacknowledged.clear();
-                }
-                worker.welcomed = true;
-                worker.session = Some(welcome.session);
-                for token in welcome.lost {
-                    worker.drop_job(token);
-                }
-                self.send_again(index, link);
-            }
-            ToWorker::Delivery(delivery) => self.worker_gets(index, &delivery),
-            ToWorker::Acks(acks) => self.worker_is_acknowledged(index, &acks),
-            ToWorker::Cancel { token, reason, .. } => {
-                self.worker_is_cancelled(index, token, reason)
-            }
-            ToWorker::Ping { .. } => {
-                if !silent {
-                    self.from_worker(link, FromWorker::Pong);
-                }
-            }
-            ToWorker::Drain { .. } => {
-                self.saw(Situation::DrainTold);
-                self.workers[index].leaving = true;
-            }
-            ToWorker::Reconnect { .. } => {
-                self.workers[index].link = None;
-                self.workers[index].welcomed = false;
-                self.cut(link);
-            }
-            ToWorker::Beats(_) | ToWorker::Timeouts { .. } | ToWorker::Refused(_) => {}
-        }
-    }
-
-    /// All that was not acknowledged is sent again on a new stream.
-    fn send_again(&mut self, index: usize, link: LinkId) {
-        let again = self.workers[index].unacknowledged.clone();
-        if again.is_empty() {
-            return;
-        }
-        self.saw(Situation::ReportsSentAgain);
-        let reports = again.into_iter();
-        let reports = reports.map(|(token, outcome)| report(token, outcome, &mut self.values));
-        let reports: Vec<Report> = reports.collect();
-        for some in reports.chunks(REPORTS_MAX) {
-            self.from_worker(link, FromWorker::Reports(some.to_vec()));
-        }
-    }
-
-    fn worker_gets(&mut self, index: usize, delivery: &Delivery) {
-        let worker = &mut self.workers[index];
-        worker.received = worker.received.max(delivery.sequence);
-        worker.receipt_due = true;
-        if !worker.holds(delivery.token) {
-            worker.jobs.push(Job {
-                token: delivery.token,
-                sequence: delivery.sequence,
-                begun: false,
-                until_us: 0,
-            });
-        }
-        let id = delivery.token.task;
-        self.learn(id);
-    }
-
-    fn worker_is_acknowledged(&mut self, index: usize, acks: &[ReportAck]) {
-        for ack in acks {
-            self.saw(match ack.status {
-                ReportStatus::Recorded => Situation::AckRecorded,
-                ReportStatus::Duplicate => Situation::AckDuplicate,
-                ReportStatus::Superseded => Situation::AckSuperseded,
-                ReportStatus::Gone => Situation::AckGone,
-                ReportStatus::Invalid(_) => Situation::AckInvalid,
-            });
-            if let Some(token) = LeaseToken::parse(&ack.raw_token) {
-                self.workers[index].drop_job(token);
-            }
-        }
-    }
-
-    fn worker_is_cancelled(&mut self, index: usize, token: LeaseToken, reason: CancelReason) {
-        let now = self.now_us();
-        self.saw(match reason {
-            CancelReason::Requested => Situation::CancelTold,
-            CancelReason::SoftTimeout => Situation::SoftTimeoutTold,
-            CancelReason::HardTimeout => Situation::HardTimeoutTold,
-            CancelReason::LeaseLost => Situation::LeaseLostTold,
-            CancelReason::Deadline => Situation::DeadlineTold,
-            CancelReason::Revoked => Situation::RevokedTold,
-        });
-        let ends = matches!(reason, CancelReason::Requested | CancelReason::SoftTimeout);
-        if ends {
-            let jobs = self.workers[index].jobs.iter_mut();
-            for job in jobs.filter(|job| job.token == token) {
-                job.begun = true;
-                job.until_us = job.until_us.min(now + 2000);
-            }
-        } else if !self.befalls(self.plan.lie) {
-            self.workers[index].drop_job(token);
-        }
-    }
-
-    /// A worker finds that its stream has ended.
-    pub(super) fn worker_loses(&mut self, link: LinkId) {
-        let Some(state) = self.links.get_mut(&link) else {
-            return;
-        };
-        state.near = false;
-        let (index, far) = (state.worker, state.far);
-        if !far {
-            self.links.remove(&link);
-        }
-        if self.workers[index].link == Some(link) {
-            self.workers[index].link = None;
-            self.workers[index].welcomed = false;
-        }
-    }
-
-    /// A worker gives up its stream, to begin anew.
-    pub(super) fn leave(&mut self, index: usize) -> Option<LinkId> {
-        self.workers[index].silent_us = 0;
-        self.workers[index].welcomed = false;
-        self.workers[index].link.take()
+        self.worker_says(link, FromWorker::Capacity(capacity));
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use redrive_coordinator::engine::command::{Call, Caller, Command};
+use redrive_coordinator::engine::command::{Call, Caller, Command, Transfer};
 use redrive_coordinator::engine::effect::{Answer, Effect, ToWorker};
 use redrive_coordinator::engine::ids::{LinkId, RequestId, TaskId};
 use redrive_coordinator::engine::rejection::Rejection;
@@ -22,8 +22,6 @@ use super::values::Values;
 use super::{operator, producer, trace, unary, worker};
 use crate::Dice;
 
-/// How long a client waits for an answer that never comes, at most. Microseconds.
-const PATIENCE_US: u64 = 4_000_000;
 /// How often the writer's helpers look after the journal. Microseconds.
 const TEND_US: u64 = 60_000;
 /// How often the cleaner looks at the journal. Microseconds.
@@ -74,6 +72,8 @@ pub enum Due {
     Clean(u32),
     /// An answer, or that none will come.
     Answer(u64, Option<Box<Result<Answer, Rejection>>>),
+    /// A task on its way between shards arrives.
+    Forward(u32, Transfer),
     /// A message reaches a worker.
     Told(LinkId, Box<ToWorker>),
     /// A worker finds that its stream has ended.
@@ -138,6 +138,10 @@ pub struct World {
     pub(super) operators: Vec<operator::Operator>,
     pub(super) cleaner: super::cleaner::Cleaner,
     pub(super) known: Vec<TaskId>,
+    /// In which life of the coordinator each task was leased last.
+    pub(super) leased_in: BTreeMap<TaskId, u32>,
+    /// When the last task on its way between shards arrives. Microseconds.
+    forward_us: u64,
     pub(super) judge: Judge,
     pub(super) seen: Seen,
     pub(super) healed: bool,
@@ -180,6 +184,8 @@ impl World {
                 .collect(),
             cleaner: super::cleaner::Cleaner::default(),
             known: Vec::new(),
+            leased_in: BTreeMap::new(),
+            forward_us: 0,
             judge: Judge::new(&plan),
             seen: Seen::default(),
             healed: false,
@@ -278,6 +284,11 @@ impl World {
                 }
             }
             Due::Answer(operation, reply) => self.answer(operation, reply.map(|reply| *reply)),
+            Due::Forward(life, transfer) => {
+                if life == self.life {
+                    self.give(Command::Transfer(transfer));
+                }
+            }
             Due::Told(link, message) => self.worker_hears(link, *message),
             Due::Broken(link) => self.worker_loses(link),
             Due::Act(who) => self.act(who),
@@ -315,104 +326,6 @@ impl World {
         let at = self.dice.between(0, self.known.len() as u64);
         Some(self.known[usize::try_from(at).unwrap()])
     }
-
-    // Calls.
-
-    /// Somebody calls. There will be exactly one answer, or the word that there is none.
-    pub(super) fn call(&mut self, who: Who, caller: Caller, call: Call) -> u64 {
-        let operation = self.fresh();
-        self.operations.insert(operation, who);
-        let cut = self.partition_us > self.now_us();
-        if cut || self.befalls(self.plan.lose) {
-            self.saw(Situation::CallLost);
-            self.nobody_answers(operation);
-            return operation;
-        }
-        if self.befalls(self.plan.repeat) {
-            self.saw(Situation::CallRepeated);
-            let us = self.net_us() * 3;
-            let again = Arriving::Call(operation, caller.clone(), call.clone());
-            self.agenda.after(us, Due::Arrive(self.life, again));
-        }
-        let us = self.net_us();
-        let arriving = Arriving::Call(operation, caller, call);
-        self.agenda.after(us, Due::Arrive(self.life, arriving));
-        operation
-    }
-
-    fn nobody_answers(&mut self, operation: u64) {
-        let us = self.dice.between(PATIENCE_US / 8, PATIENCE_US);
-        self.agenda.after(us, Due::Answer(operation, None));
-    }
-
-    fn answer(&mut self, operation: u64, reply: Option<Result<Answer, Rejection>>) {
-        let Some(who) = self.operations.remove(&operation) else {
-            return;
-        };
-        match who {
-            Who::Producer(index) => self.producer_hears(index, reply),
-            Who::Unary(index) => self.unary_hears(index, reply),
-            Who::Operator(index) => self.operator_hears(index, reply),
-            Who::Cleaner(place) => self.cleaner_hears(place, reply),
-            Who::Worker(_) | Who::Helper => {}
-        }
-    }
-
-    fn arrive(&mut self, life: u32, what: Arriving) {
-        let reaches = life == self.life && self.server.is_some();
-        match what {
-            Arriving::Call(operation, caller, call) => {
-                if !self.operations.contains_key(&operation) {
-                    return;
-                }
-                if !reaches {
-                    // Nothing is there, or another one than was called.
-                    self.saw(Situation::CallToNobody);
-                    self.agenda.after(200, Due::Answer(operation, None));
-                    return;
-                }
-                let request = RequestId(self.fresh());
-                self.calls.insert(request, operation);
-                self.give(Command::Call {
-                    request,
-                    caller,
-                    call,
-                });
-            }
-            Arriving::Hangup(operation) => {
-                let mut calls = self.calls.iter();
-                let found = calls.find(|(_, of)| **of == operation).map(|(id, _)| *id);
-                if let Some(request) = found.filter(|_| reaches) {
-                    self.saw(Situation::Hangup);
-                    self.calls.remove(&request);
-                    self.judge.hung_up(request);
-                    self.give(Command::Hangup { request });
-                }
-                self.answer(operation, None);
-            }
-            Arriving::Link(link, command) => {
-                let open = self.links.get(&link).is_some_and(|link| link.far);
-                if reaches && open {
-                    if let Command::LinkClosed { .. } = command {
-                        self.link_ended(link);
-                    }
-                    self.give(command);
-                } else if open {
-                    self.break_link(link);
-                }
-            }
-        }
-    }
-
-    /// The coordinator has a command: a turn follows.
-    pub(super) fn give(&mut self, command: Command) {
-        if let Some(server) = &mut self.server {
-            server.take(command);
-            self.plan_turn(0);
-        }
-    }
-
-    // The coordinator.
 
     /// A turn is due in so long, if none is due before.
     pub(super) fn plan_turn(&mut self, us: u64) {
@@ -530,7 +443,13 @@ impl World {
                 self.link_ended(link);
                 self.break_link(link);
             }
-            Effect::Forward(transfer) => self.give(Command::Transfer(transfer)),
+            Effect::Forward(transfer) => {
+                // In order, at once; sometimes the engine's inbox is long.
+                let us = if self.befalls(30) { 900_000 } else { 1 };
+                self.forward_us = self.forward_us.max(self.now_us() + us);
+                let at_us = self.forward_us;
+                self.agenda.at(at_us, Due::Forward(self.life, transfer));
+            }
             Effect::Notice(_) => {}
         }
     }
@@ -550,6 +469,9 @@ impl World {
                 self.seen
                     .add_many(Situation::UntoldFrameSurvived, fates.survived);
                 self.seen.add_many(Situation::UntoldFrameLost, fates.lost);
+                if self.one_in(4) {
+                    self.check_rot(&server);
+                }
                 self.server = Some(server);
                 self.commit_planned = false;
                 self.plan_commit();

@@ -15,6 +15,7 @@ use crate::engine::ledger::task::{Holder, Task};
 use crate::engine::limits;
 use crate::engine::sessions::{Held, Member, Subscription, take_turn, worker_of};
 use crate::engine::step::Step;
+use crate::mutants::{self, Mutant};
 
 use super::{resolve, tick};
 
@@ -143,7 +144,9 @@ fn offer_to(step: &mut Step<'_>, shard: ShardId, queue: &QueueName, member: Memb
 fn has_ready(step: &Step<'_>, shard: ShardId, queue: &QueueName) -> bool {
     let known = step.ledger(shard).queue(queue);
     let index = step.agenda(shard).queue(queue);
-    known.is_some_and(|queue| queue.paused.is_none()) && index.is_some_and(QueueIndex::has_ready)
+    let ignored = mutants::is(Mutant::PauseIgnored);
+    known.is_some_and(|queue| queue.paused.is_none() || ignored)
+        && index.is_some_and(QueueIndex::has_ready)
 }
 
 /// The ready task of a queue that goes first for somebody who runs these kinds.
@@ -154,7 +157,10 @@ fn first_ready(
     kinds: &[KindServed],
 ) -> Option<TaskId> {
     let ledger = step.ledger(shard);
-    let known = ledger.queue(queue).filter(|queue| queue.paused.is_none())?;
+    let ignored = mutants::is(Mutant::PauseIgnored);
+    let known = ledger
+        .queue(queue)
+        .filter(|queue| queue.paused.is_none() || ignored)?;
     let aging_ms = known.settings.aging_ms;
     let aging_ms = aging_ms.unwrap_or_else(|| step.config().aging_ms);
     let aging = Aging {
@@ -246,7 +252,9 @@ fn take(step: &mut Step<'_>, request: RequestId, token: LeaseToken) {
     let is_first = poll.taken.is_empty();
     poll.taken.push(delivery);
     let until = at.plus_ms(poll.ttl_ms);
-    step.clocks_mut().set(Alarm::Life(id), until);
+    if !mutants::is(Mutant::UnaryLeaseForEver) {
+        step.clocks_mut().set(Alarm::Life(id), until);
+    }
     if is_first {
         step.note_served_poll(request);
     }

@@ -3,6 +3,7 @@
 //! Owns the one path from an ending to its events: the judge is asked here and nowhere else (I6),
 //! the slot is freed, who waits is told. Never decides itself whether to retry.
 
+use crate::mutants::{self, Mutant};
 use std::sync::Arc;
 
 use crate::engine::effect::Answer;
@@ -78,7 +79,7 @@ pub(super) fn end_run(step: &mut Step<'_>, id: TaskId, ended: Ended<'_>, extra: 
             };
             finish(step, id, Some(run), finished, leaves);
         }
-        _ if lease.cancel_requested => {
+        _ if lease.cancel_requested && !mutants::is(Mutant::CancelForgotten) => {
             run.outcome = RunOutcome::Cancelled;
             finish(
                 step,

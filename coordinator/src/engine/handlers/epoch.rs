@@ -11,6 +11,7 @@ use crate::engine::ids::{Fence, QueueName, SessionId, TaskId, Timestamp};
 use crate::engine::ledger::task::{Holder, Lease, Task, Timeouts};
 use crate::engine::sessions::{Held, Session};
 use crate::engine::step::Step;
+use crate::mutants::{self, Mutant};
 
 /// Begins the epoch in every shard.
 pub(in crate::engine) fn begin(step: &mut Step<'_>, epoch: u64) {
@@ -21,7 +22,10 @@ pub(in crate::engine) fn begin(step: &mut Step<'_>, epoch: u64) {
         super::journal::segments_cleaned(step, below);
     }
     for shard in step.shard_ids() {
-        let epoch = epoch.max(step.ledger(shard).epoch() + 1);
+        let mut epoch = epoch.max(step.ledger(shard).epoch() + 1);
+        if mutants::is(Mutant::EpochReused) {
+            epoch = step.ledger(shard).epoch().max(1);
+        }
         step.record(shard, Event::EpochStarted { epoch, at: now });
         let ledger = step.ledger(shard);
         let leased: Vec<TaskId> = ledger
@@ -42,6 +46,9 @@ pub(in crate::engine) fn begin(step: &mut Step<'_>, epoch: u64) {
             .map(|(target, _)| target)
             .collect();
         for target in targets {
+            if mutants::is(Mutant::TransferForgotten) {
+                continue;
+            }
             super::transfer::send_from_start(step, shard, target);
         }
     }

@@ -11,6 +11,7 @@ use crate::engine::ledger::terms::{Template, Terms, Transition};
 use crate::engine::limits;
 use crate::engine::retry::DeadReason;
 use crate::engine::step::Step;
+use crate::mutants::{self, Mutant};
 
 use super::{resolve, transfer};
 
@@ -27,6 +28,7 @@ pub(super) enum End {
 pub(super) fn after(step: &mut Step<'_>, id: TaskId, end: End) {
     match end {
         End::Finished(Outcome::Succeeded) => succeeded(step, id),
+        End::Finished(Outcome::Cancelled) if mutants::is(Mutant::FollowUpForgotten) => {}
         End::Finished(Outcome::Cancelled) => follow(step, id, Transition::Cancelled, None),
         End::Finished(Outcome::Failed) => follow(step, id, Transition::Failure, None),
         End::Finished(Outcome::Discarded | Outcome::Routed) => {}
@@ -44,6 +46,9 @@ fn succeeded(step: &mut Step<'_>, id: TaskId) {
     let then = task.own.as_deref().map_or(&[][..], |own| &own.then);
     let Some((next, rest)) = then.split_first() else {
         follow(step, id, Transition::Success, None);
+        if mutants::is(Mutant::FollowUpTwice) {
+            follow(step, id, Transition::Success, None);
+        }
         return;
     };
     let State::Finished(finished) = &task.state else {

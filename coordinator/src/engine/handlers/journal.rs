@@ -4,6 +4,7 @@
 //! place of the journal, and in which order they are recorded again. Never knows files or bytes on
 //! disk; changes no fact.
 
+use crate::mutants::{self, Mutant};
 use std::ops::Bound::{Excluded, Unbounded};
 
 use crate::engine::command::{Entity, Refresh, RefreshWhich};
@@ -62,6 +63,9 @@ fn image_of(step: &Step<'_>, refresh: &Refresh, entity: &Entity) -> Option<Event
         Entity::Task(id) => {
             let task = ledger.task(*id);
             let task = task.filter(|task| task.recorded_at < refresh.below)?;
+            if mutants::is(Mutant::LeasedImageDropped) && task.lease().is_some() {
+                return None;
+            }
             let task = Box::new(task.clone());
             Some(Event::TaskImage { task })
         }
@@ -81,12 +85,18 @@ fn image_of(step: &Step<'_>, refresh: &Refresh, entity: &Entity) -> Option<Event
         Entity::Memory(key) => {
             let memory = ledger.memory_kept(key);
             let memory = memory.filter(|memory| memory.recorded_at < refresh.below)?;
+            if mutants::is(Mutant::MemoryImageDropped) {
+                return None;
+            }
             let (key, memory) = (key.clone(), Box::new(memory.clone()));
             Some(Event::Remembered { key, memory })
         }
         Entity::Kind(name) => {
             let kind = ledger.kind(name);
             let kind = kind.filter(|kind| kind.recorded_at < refresh.below)?;
+            if mutants::is(Mutant::KindImageDropped) {
+                return None;
+            }
             // Where it was last recorded is not part of it.
             let kind = Box::new(Kind {
                 recorded_at: 0,

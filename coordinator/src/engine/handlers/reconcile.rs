@@ -3,6 +3,7 @@
 //! Owns what becomes of leases that it does not list, and which of those that it lists are lost. Never
 //! ends more of them than a step should: the rest follows when the session is looked at next.
 
+use crate::mutants::{self, Mutant};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::command::Hello;
@@ -34,6 +35,7 @@ pub(super) fn reconcile(step: &mut Step<'_>, id: SessionId, hello: &Hello) -> Ve
         }
     }
     let all = session.held.keys().copied();
+    let all = all.filter(|_| !mutants::is(Mutant::UnlistedKept));
     let unlisted: Vec<TaskId> = all.filter(|task| !kept.contains(task)).collect();
     for task in unlisted {
         let may_have_run = may_have_run(step, id, task);

@@ -3,6 +3,7 @@
 //! Owns what a repeated request is answered, whatever it asked for, and what is remembered of it:
 //! with what it changed, in the same turn. Requests without an id are not looked at.
 
+use crate::mutants::{self, Mutant};
 use std::sync::Arc;
 
 use crate::engine::command::{Call, Caller, Once, TaskRef};
@@ -56,9 +57,13 @@ pub(super) fn once(
 /// What is remembered of a request, if it was made before.
 pub(super) fn recall<'s>(step: &'s Step<'_>, once: &Once) -> Result<Option<&'s Memory>, Rejection> {
     match known(step, &key_of(once)) {
-        Some(memory) if memory.digest != once.digest => Err(Rejection::RequestIdReused {
-            id: once.id.to_string(),
-        }),
+        Some(memory)
+            if memory.digest != once.digest && !mutants::is(Mutant::RequestContentIgnored) =>
+        {
+            Err(Rejection::RequestIdReused {
+                id: once.id.to_string(),
+            })
+        }
         memory => Ok(memory),
     }
 }

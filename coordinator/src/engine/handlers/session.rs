@@ -3,6 +3,7 @@
 //! Owns what each message of a worker stream means for its session, and when silence ends one. How
 //! the leases of a lost session end is `end_run`.
 
+use crate::mutants::{self, Mutant};
 use std::collections::BTreeSet;
 
 use crate::engine::command::{Capacity, Hello, Report};
@@ -398,7 +399,8 @@ fn give_up(step: &mut Step<'_>, id: SessionId, leases_max: usize) -> usize {
                     .and_then(Task::lease)
                     .is_some_and(|l| l.started_at.is_some())
         };
-        let ending = if begun {
+        let begun = begun && !mutants::is(Mutant::StartedForgiven);
+        let ending = if begun || mutants::is(Mutant::UnstartedBlamed) {
             Ending::Crashed { failure: &failure }
         } else {
             Ending::Unstarted

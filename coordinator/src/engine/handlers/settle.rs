@@ -3,6 +3,7 @@
 //! Owns the answers RECORDED, DUPLICATE, SUPERSEDED, GONE and INVALID (rule 13). What a recorded
 //! report means is `end_run`.
 
+use crate::mutants::{self, Mutant};
 use std::sync::Arc;
 
 use crate::engine::command::{Report, ReportContent, ReportOutcome};
@@ -62,11 +63,17 @@ fn settle(step: &mut Step<'_>, from: Option<SessionId>, report: Report) -> Repor
             next_attempt_at: None,
         };
     };
-    let status = if task.token() == Some(token) {
+    let status = if task.token() == Some(known(task, token)) {
         record(step, content);
         ReportStatus::Recorded
     } else if counted(step, from, task, (token, kind_of(&content.outcome))) {
-        ReportStatus::Duplicate
+        if mutants::is(Mutant::DuplicateRecorded) {
+            ReportStatus::Recorded
+        } else {
+            ReportStatus::Duplicate
+        }
+    } else if mutants::is(Mutant::LateReportGone) {
+        ReportStatus::Gone
     } else {
         ReportStatus::Superseded
     };
@@ -80,6 +87,18 @@ fn settle(step: &mut Step<'_>, from: Option<SessionId>, report: Report) -> Repor
         status,
         state: Some(task.view(step.now())),
         next_attempt_at,
+    }
+}
+
+/// The token as it is compared.
+fn known(task: &Task, token: LeaseToken) -> LeaseToken {
+    match task.token() {
+        Some(held) if mutants::is(Mutant::StaleTokenAccepted) => held,
+        Some(held) if mutants::is(Mutant::NonceIgnored) => LeaseToken {
+            nonce: held.nonce,
+            ..token
+        },
+        Some(_) | None => token,
     }
 }
 

@@ -13,6 +13,7 @@ use crate::engine::limits;
 use crate::engine::retry::{DeadReason, Ending};
 use crate::engine::sessions::Member;
 use crate::engine::step::Step;
+use crate::mutants::{self, Mutant};
 
 use super::end_run::{Ended, Extra, end_run};
 use super::{beat, cancel, dispatch, end_run, query, remember, session};
@@ -148,7 +149,8 @@ fn end_overdue(step: &mut Step<'_>) {
 pub(super) fn is_over(step: &mut Step<'_>, id: TaskId) -> bool {
     let now = step.now();
     let dies_at = step.task(id).and_then(Task::dies_at);
-    let is_over = dies_at.is_some_and(|at| at <= now);
+    let ignored = mutants::is(Mutant::DeadlineIgnored);
+    let is_over = dies_at.is_some_and(|at| at <= now) && !ignored;
     if is_over && !step.is_full() {
         over(step, id);
     }
@@ -197,7 +199,10 @@ fn expire(step: &mut Step<'_>) {
     let at = step.now();
     let mut left = EXPIRED_MAX;
     for shard in step.shard_ids() {
-        let due = step.ledger(shard).finished_through((at, TaskId::MAX));
+        let early = u64::from(mutants::is(Mutant::FinishedForgottenEarly)) * 1000;
+        let due = step
+            .ledger(shard)
+            .finished_through((at.plus_ms(early), TaskId::MAX));
         let (count, last) = due
             .take(left)
             .fold((0, None), |(count, _), place| (count + 1, Some(place)));

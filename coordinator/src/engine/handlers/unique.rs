@@ -4,6 +4,7 @@
 //! its task. A *unique key* is held by a task itself in the states of its scope: there is no lock
 //! that could be left behind.
 
+use crate::mutants::{self, Mutant};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -56,7 +57,7 @@ pub(super) fn remember_key(
     let key = memory_key(queue, &key);
     let memory = Box::new(Memory {
         at,
-        expires_at: at.plus_ms(window_ms),
+        expires_at: at.plus_ms(window_ms >> u32::from(mutants::is(Mutant::KeyForgottenEarly))),
         digest,
         tasks: VecDeque::from([(0, id)]),
         recorded_at: 0,

@@ -3,6 +3,7 @@
 //! Owns how each changes the task, and that it is kept among its acts. Part of the one table of
 //! transitions: called from there, and from nowhere else.
 
+use crate::mutants::{self, Mutant};
 use std::sync::Arc;
 
 use super::more::{Act, ActKind, CancelOrder, Life};
@@ -70,7 +71,9 @@ impl Task {
             not_before: *not_before,
         };
         self.budget_since = *at;
-        self.failures = 0;
+        if !mutants::is(Mutant::BudgetKept) {
+            self.failures = 0;
+        }
         self.crashes = 0;
         self.deferrals = 0;
         self.unstarted_in_row = 0;

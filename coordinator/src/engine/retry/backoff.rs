@@ -7,6 +7,7 @@
 
 use super::policy::{Backoff, Jitter, Shape};
 use crate::engine::limits;
+use crate::mutants::{self, Mutant};
 
 /// The largest u that can be drawn: the last number below 1.
 pub(super) const UNIT_MAX: f64 = 1.0 - f64::EPSILON / 2.0;
@@ -69,7 +70,12 @@ pub(super) struct Spread {
 impl Spread {
     /// What `backoff` can draw after `n` retries.
     pub(super) fn of(backoff: &Backoff, n: u32, previous_ms: Option<u64>) -> Self {
-        let ceiling_ms = backoff.max_ms.min(limits::DELAY_MS_MAX);
+        let n = n.saturating_sub(u32::from(mutants::is(Mutant::BackoffLate)));
+        let ceiling_ms = if mutants::is(Mutant::CapIgnored) {
+            limits::DELAY_MS_MAX
+        } else {
+            backoff.max_ms.min(limits::DELAY_MS_MAX)
+        };
         let floor_ms = backoff.min_ms.min(ceiling_ms);
         if let Shape::Decorrelated { base_ms } = backoff.shape {
             let previous_ms = previous_ms.unwrap_or(base_ms).min(limits::DELAY_MS_MAX);

@@ -4,6 +4,7 @@
 //! the `Wait` that it finds here, a preview shows what could be drawn from it. Invariant: every
 //! ending either ends the task or waits for a time that its own `Wait` bounds.
 
+use crate::mutants::{self, Mutant};
 use std::sync::Arc;
 
 use super::backoff::{Spread, UNIT_MAX, Window};
@@ -146,7 +147,9 @@ pub(super) fn plan(policy: &Policy, spent: &Spent<'_>, ending: &Ending<'_>) -> P
                 },
             })
         }
-        Ending::Crashed { .. } if spent.at_most_once => Plan::End(lost(Budget::Crash)),
+        Ending::Crashed { .. } if spent.at_most_once && !mutants::is(Mutant::AtMostOnceAgain) => {
+            Plan::End(lost(Budget::Crash))
+        }
         Ending::Unstarted if spent.at_most_once => Plan::End(lost(Budget::Deferral)),
         Ending::Overrun { .. } if spent.at_most_once => Plan::End(lost(Budget::Attempt)),
         Ending::Overrun { failure } => {
@@ -290,7 +293,10 @@ impl<'a> Trial<'a> {
             (None, None) => self.policy.max_attempts,
         };
         let is_last = match budget {
-            Budget::Attempt => limit != 0 && self.spent.failures.saturating_add(1) >= limit,
+            Budget::Attempt => {
+                let more = u32::from(mutants::is(Mutant::OneAttemptMore));
+                limit != 0 && self.spent.failures.saturating_add(1) >= limit.saturating_add(more)
+            }
             Budget::Crash | Budget::Deferral => false,
         };
         (is_last || runs_are_spent(self.spent))
@@ -318,6 +324,7 @@ impl<'a> Trial<'a> {
 
 /// The wait of a failure, with what the other side asked for.
 fn after_failure(mode: RetryAfterMode, drawn: Spread, retry_after_ms: Option<u64>) -> Wait {
+    let retry_after_ms = retry_after_ms.filter(|_| !mutants::is(Mutant::RetryAfterIgnored));
     let Some(asked_ms) = retry_after_ms else {
         return Wait::Drawn(drawn);
     };
@@ -344,7 +351,7 @@ fn put_off(policy: &Policy, spent: &Spent<'_>, delay_ms: u64) -> Plan {
         return Plan::End(dead(Budget::Deferral, None, DeadReason::DeferralsExhausted));
     }
     Plan::Wait(Again {
-        budget: Budget::Deferral,
+        budget: put_off_budget(),
         rule: None,
         wait: Wait::set(delay_ms),
         is_retry: false,
@@ -396,5 +403,14 @@ fn exhausted(
         rule,
         next,
         spent,
+    }
+}
+
+/// What a deferral uses up.
+fn put_off_budget() -> Budget {
+    if mutants::is(Mutant::DeferralCounted) {
+        Budget::Attempt
+    } else {
+        Budget::Deferral
     }
 }

@@ -8,6 +8,7 @@ mod beats;
 mod memory;
 mod replay;
 
+use crate::mutants::{self, Mutant};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -441,7 +442,10 @@ impl<'a> Step<'a> {
 
     /// The calls that wait for a task's end, which has come.
     pub(super) fn take_waits(&mut self, task: TaskId) -> Vec<RequestId> {
-        let requests = self.core.waits.remove(&task).unwrap_or_default();
+        let mut requests = self.core.waits.remove(&task).unwrap_or_default();
+        if mutants::is(Mutant::WaitForgotten) {
+            requests.clear();
+        }
         for request in &requests {
             self.core.waited.remove(request);
         }
