@@ -107,6 +107,8 @@ impl fmt::Display for Violation {
 pub struct Model {
     settings: EngineConfig,
     tasks: Map<TaskId, Task>,
+    /// Every task that ever was, the forgotten ones too.
+    made: BTreeSet<TaskId>,
     /// Runs by task and fence, the ended ones too.
     runs: Map<(TaskId, u64), Run>,
     shards: Vec<Shard>,
@@ -145,6 +147,7 @@ impl Model {
             levels: Levels::new(&settings),
             settings,
             tasks: Map::default(),
+            made: BTreeSet::new(),
             runs: Map::default(),
             held: Map::default(),
             lanes: Lanes::default(),

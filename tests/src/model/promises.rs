@@ -176,7 +176,7 @@ impl Model {
         }
         for (item, result) in asked.items.into_iter().zip(results) {
             if let Ok(accepted) = result {
-                self.check_accepted(&item, accepted, asked.at);
+                self.check_accepted(&item, accepted);
                 self.keep(item, accepted, asked.at);
             }
         }
@@ -197,22 +197,18 @@ impl Model {
         }
     }
 
-    fn check_accepted(&mut self, item: &Item, accepted: &Accepted, at: Timestamp) {
+    fn check_accepted(&mut self, item: &Item, accepted: &Accepted) {
         let id = accepted.id;
         if accepted.how == EnqueueEffect::Created {
             let task = self.tasks.get(&id);
-            let forgotten = task.is_none() && id.made_at() < at;
             let same = task.is_none_or(|task| {
                 // What was edited since, or ended, says nothing of its beginning.
                 let untouched = matches!(task.stand, Stand::Pending(_)) && task.runs == 0;
                 let queue = item.queue.as_ref().is_none_or(|queue| *queue == task.queue);
                 queue && (!untouched || content(&task.kind, task.payload).0 == item.content.0)
             });
-            if forgotten || !same {
+            if !(same && self.made.contains(&id)) {
                 let says = format!("{id} is said to be made, and is not durable as it was asked");
-                self.wrong(Rule::LogBeforeTell, says);
-            } else if task.is_none() {
-                let says = format!("{id} is said to be made, and is not durable");
                 self.wrong(Rule::LogBeforeTell, says);
             }
         }

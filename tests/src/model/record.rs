@@ -141,6 +141,7 @@ impl Model {
         let at_once = matches!(task.stand, Stand::Pending(at) if at <= task.enqueued_at);
         self.wait(whole.id, &task, at_once);
         self.shards[usize::from(shard.0)].tasks += 1;
+        self.made.insert(whole.id);
         if self.tasks.insert(whole.id, task).is_some() {
             self.wrong(
                 Rule::Conservation,
