@@ -2,6 +2,7 @@
 //!
 //! Owns the small slice; `swarm` runs the large ones (docs/testing.md).
 
+use redrive_coordinator::mutants::{self, Mutant};
 use redrive_tests::sim::{self, Course};
 
 /// Seeds of a test run, besides those that failed once.
@@ -35,4 +36,22 @@ fn the_same_seed_is_the_same_run_byte_for_byte_and_another_one_is_not() {
     let traces = [7, 7, 8].map(|seed| sim::run(seed, course()).trace);
     assert_eq!(traces[0], traces[1]);
     assert_ne!(traces[1], traces[2]);
+}
+
+#[test]
+fn the_page_about_testing_names_every_planted_bug() {
+    let page = include_str!("../../docs/testing.md");
+    let table = page.split("<!-- mutants -->").nth(1).unwrap();
+    let table = table.split("<!-- end -->").next().unwrap();
+    let rows: Vec<&str> = table.lines().filter(|line| line.contains('`')).collect();
+    assert_eq!(rows.len(), Mutant::ALL.len());
+    for (row, (number, (mutant, says))) in rows.iter().zip((1..).zip(Mutant::ALL)) {
+        let begin = format!("| {number} | `{mutant:?}` |{says} |");
+        assert!(row.starts_with(&begin), "{row}\nshould begin with\n{begin}");
+    }
+}
+
+#[test]
+fn no_bug_is_planted_in_a_usual_build() {
+    assert!(Mutant::ALL.iter().all(|(mutant, _)| !mutants::is(*mutant)));
 }

@@ -3,6 +3,8 @@
 //! Owns what the network does to them: it delays, drops and repeats. Invariant: each operation of a
 //! client has one answer, or the word that there is none.
 
+use std::collections::BTreeMap;
+
 use redrive_coordinator::engine::command::{Call, Caller, Command};
 use redrive_coordinator::engine::effect::Answer;
 use redrive_coordinator::engine::ids::RequestId;
@@ -108,4 +110,12 @@ impl World {
             self.plan_turn(0);
         }
     }
+}
+
+/// A call whose caller has left is not carried out.
+pub(super) fn is_wanted(calls: &BTreeMap<RequestId, u64>, command: &Command) -> bool {
+    if let Command::Call { request, .. } = command {
+        return calls.contains_key(request);
+    }
+    true
 }

@@ -4,9 +4,10 @@
 
 use redrive_coordinator::engine::command::Command;
 
+use super::calls::is_wanted;
 use super::server::{Death, Remains};
 use super::situations::Situation;
-use super::world::{Due, World, is_wanted};
+use super::world::{Due, World};
 
 /// Kinds of faults; a plan has some of them.
 const FAULTS: u64 = 12;

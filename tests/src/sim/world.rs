@@ -13,6 +13,7 @@ use redrive_coordinator::engine::rejection::Rejection;
 use redrive_coordinator::journal::simulated::SimulatedStorage;
 
 use super::agenda::Agenda;
+use super::calls::is_wanted;
 use super::clock::Clocks;
 use super::judge::Judge;
 use super::plan::Plan;
@@ -494,12 +495,4 @@ impl World {
         let sum = self.server.as_ref().map_or(0, Server::sum);
         trace::mixed(self.trace, sum)
     }
-}
-
-/// A call whose caller has left is not carried out.
-pub(super) fn is_wanted(calls: &BTreeMap<RequestId, u64>, command: &Command) -> bool {
-    if let Command::Call { request, .. } = command {
-        return calls.contains_key(request);
-    }
-    true
 }

@@ -262,7 +262,7 @@ fn the_real_directory_keeps_what_was_appended_and_has_one_owner() {
 
 #[test]
 fn a_simulated_file_that_grows_again_after_a_power_cut_reads_as_zeros_there() {
-    let storage = simulated::SimulatedStorage::new();
+    let storage = SimulatedStorage::new();
     let file = storage.create("f").unwrap();
     file.write_at(0, &[1; 100]).unwrap();
     file.sync_data().unwrap();
