@@ -260,7 +260,8 @@ impl QueueIndex {
     ) -> Option<TaskId> {
         let (first, last) = (self.lanes.first_key_value()?, self.lanes.last_key_value()?);
         let (most, least) = (first.0.0, last.0.0);
-        let aging = aging.filter(|_| most != least);
+        // One lane has one first task, whatever its age.
+        let aging = aging.filter(|_| self.lanes.len() > 1);
         let mut best: Option<(i64, u64, TaskId)> = None;
         let levels = Priority::ALL.into_iter();
         for priority in levels.filter(|level| (most..=least).contains(level)) {

@@ -136,6 +136,26 @@ fn age_counts_from_when_a_task_is_ready_and_not_from_when_it_was_accepted() {
 }
 
 #[test]
+fn age_counts_among_kinds_of_one_priority_too() {
+    let mut world = aging();
+    let later = NewTask {
+        start: Start::After {
+            delay_ms: 2 * AGING_MS,
+        },
+        ..urgent(Priority::Low)
+    };
+    world.enqueue_as("later", later);
+    let other = NewTask {
+        kind: "other".into(),
+        ..urgent(Priority::Low)
+    };
+    world.enqueue_as("patient", other);
+    world.wait_ms(2 * AGING_MS);
+    world.hello("w1", &["mail"], 2);
+    world.expect(&["w1 gets patient#1", "w1 gets later#1"]);
+}
+
+#[test]
 fn a_retry_ages_from_its_own_instant() {
     let mut world = aging();
     world.enqueue_as("low", urgent(Priority::Low));
