@@ -28,7 +28,7 @@ use super::retry::Budget;
 use keep::Texts;
 use kind::{Kind, KindName};
 use memory::{Memory, MemoryKey};
-use queue::{Queue, Totals};
+use queue::{Pause, Queue, Totals};
 pub use replay::{ReplayError, ReplayProblem};
 use task::{Outcome, State, Task};
 pub use transition::{Stage, TaskEvent, transition};
@@ -40,8 +40,9 @@ pub struct Ledger {
     last_seq: u64,
     epoch: u64,
     newest: Timestamp,
-    /// The newest instant up to which something was forgotten since the shard's latest image, which
-    /// takes it over: it has passed as well.
+    /// The newest instant up to which something was forgotten, or at which something was cancelled
+    /// or paused, since the shard's latest image, which takes it over: it has passed as well. Apart
+    /// from `newest`, because images of older builds do not know of it.
     passed: Timestamp,
     tasks: DenseMap<TaskId, Box<Task>>,
     queues: BTreeMap<QueueName, Queue>,
@@ -283,8 +284,16 @@ impl Ledger {
         if let Some(at) = event.at() {
             self.newest = self.newest.max(at);
         }
-        if let Event::ExpiredThrough { at, .. } | Event::MemoriesForgotten { at, .. } = event {
+        if let Event::ExpiredThrough { at, .. }
+        | Event::MemoriesForgotten { at, .. }
+        | Event::QueuePaused {
+            pause: Pause { at, .. },
+            ..
+        } = event
+        {
             self.passed = self.passed.max(*at);
+        } else if let Event::CancelRequested { order, .. } = event {
+            self.passed = self.passed.max(order.at);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Scripts of restarts: what a later run of the coordinator makes of its journal.
 
-use super::world::{World, complete, fail, info, new_task};
+use super::world::{World, cancel, complete, fail, info, new_task};
 use crate::engine::command::{Call, Command, LeaseTasks, NewTask, QueueChange, Start};
 use crate::engine::ids::{Fence, QueueName};
 
@@ -161,6 +161,19 @@ fn a_transfer_under_way_is_sent_again_and_arrives_once() {
         .tasks_after(crate::engine::ids::TaskId::MIN)
         .count();
     assert_eq!(arrived, 1);
+}
+
+#[test]
+fn a_cancel_and_a_pause_are_instants_that_no_clock_starts_before() {
+    let mut world = working();
+    world.wait_alive_ms(1000, &["w1"]);
+    let cancel = cancel(world.id("t1"), "why");
+    world.call(cancel).unwrap();
+    assert_eq!(world.engine.newest(), world.now);
+    world.wait_alive_ms(1000, &["w1"]);
+    let (queue, reason) = (QueueName::new("default", "mail").unwrap(), "why".into());
+    world.call(Call::PauseQueue { queue, reason }).unwrap();
+    assert_eq!(world.engine.newest(), world.now);
 }
 
 #[test]
