@@ -7,8 +7,7 @@
 //! Never runs a handler and never judges a failure. Invariants:
 //! - no more runs than slots, and none begins unless the coordinator is heard;
 //! - a result is kept until it is acknowledged, and sent again on every new stream;
-//! - what runs is stopped once the coordinator was silent for `abort_after`, and the stream is left
-//!   with it: by the next Hello the coordinator hears of it;
+//! - what runs is stopped once the coordinator was silent for `abort_after`;
 //! - limits count from the run's own start on the caller's monotonic clock, connected or not;
 //! - memory is bounded by slots and prefetch: requests are made from state, not queued;
 //! - a run's handler is heard at most once in `HEARTBEAT_INTERVAL_MS`, the latest of what it said.
@@ -315,18 +314,12 @@ impl Session {
             self.limits.pop_first();
             self.limit_reached(now_ms, run, limit, actions);
         }
-        let silent = now_ms >= self.heard_ms.saturating_add(self.pace.abort_after_ms);
-        let gives_up = silent && self.has_active();
-        if gives_up {
+        if self.has_active() && now_ms >= self.heard_ms.saturating_add(self.pace.abort_after_ms) {
             for token in self.active_tokens() {
                 self.lose(now_ms, &token, StopReason::LeaseLost, actions);
             }
         }
         let reason = match self.link {
-            // The coordinator may have slept as we did: it hears by the next Hello what we hold no more.
-            Link::Greeting { .. } | Link::Up if gives_up => {
-                "the coordinator was silent for too long"
-            }
             Link::Greeting { since_ms } if now_ms >= since_ms.saturating_add(WELCOME_WITHIN_MS) => {
                 "the coordinator did not answer the hello"
             }

@@ -72,33 +72,6 @@ fn work_is_stopped_when_the_coordinator_was_silent_for_too_long() {
 }
 
 #[test]
-fn a_stream_is_left_together_with_the_work_that_was_given_up() {
-    // The worker itself slept: both limits are found overdue at once.
-    let mut script = Script::welcomed(1, 0);
-    script.deliver(&[delivery(1, "a")]);
-    let actions = script.at(26_000).input(Input::Tick);
-    let [stopped, Action::Disconnect { after: None, .. }] = &actions[..] else {
-        panic!("the coordinator is never told: {actions:?}")
-    };
-    assert_eq!(*stopped, abort(1, StopReason::LeaseLost));
-    assert_eq!(script.greet().held, [""; 0], "the coordinator hears it");
-}
-
-#[test]
-fn a_hello_that_lists_work_given_up_since_then_is_said_again() {
-    let mut script = Script::welcomed(1, 0);
-    script.deliver(&[delivery(1, "a")]);
-    script.at(15_000).input(Input::Tick);
-    assert_eq!(script.at(20_000).greet().held, ["a"]);
-    let actions = script.at(25_000).input(Input::Tick);
-    let [stopped, Action::Disconnect { after: None, .. }] = &actions[..] else {
-        panic!("the coordinator takes it for held: {actions:?}")
-    };
-    assert_eq!(*stopped, abort(1, StopReason::LeaseLost));
-    assert_eq!(script.greet().held, [""; 0], "the coordinator hears it");
-}
-
-#[test]
 fn any_message_is_a_sign_of_life() {
     let mut script = Script::welcomed(1, 0);
     script.deliver(&[delivery(1, "a")]);
