@@ -22,6 +22,7 @@ pub mod raw_worker;
 pub mod refusal;
 pub mod sdk_worker;
 pub mod sim;
+pub mod violation;
 pub mod wait;
 
 pub use dice::Dice;

@@ -61,6 +61,28 @@ pub struct NewTask {
     pub keys: Option<Box<NewKeys>>,
 }
 
+impl NewTask {
+    /// A task of this kind that says nothing else: in its kind's queue, without a payload, at once.
+    #[must_use]
+    pub fn of(kind: &str) -> Self {
+        Self {
+            queue: None,
+            kind: kind.into(),
+            version: 0,
+            payload: Payload::default(),
+            priority: Priority::default(),
+            start: Start::After { delay_ms: 0 },
+            timeouts: None,
+            policy: None,
+            max_attempts: None,
+            labels: Vec::new(),
+            terms: None,
+            then: Vec::new(),
+            keys: None,
+        }
+    }
+}
+
 /// What makes enqueueing a task twice harmless.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewKeys {

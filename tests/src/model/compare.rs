@@ -12,17 +12,9 @@ use super::{Model, Rule};
 impl Model {
     /// What was touched since the last time is the same on both sides.
     pub fn agrees(&mut self, engine: &Engine) {
-        let touched = std::mem::take(&mut self.touched);
-        for id in &touched {
-            self.compare(engine, *id);
+        for id in std::mem::take(&mut self.touched) {
+            self.compare(engine, id);
         }
-        self.touched = touched;
-        self.touched.clear();
-    }
-
-    /// What was touched is not compared: the engine is ahead.
-    pub const fn touched(&self) -> usize {
-        self.touched.len()
     }
 
     fn compare(&mut self, engine: &Engine, id: TaskId) {

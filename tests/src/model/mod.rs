@@ -28,7 +28,6 @@ mod waits;
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use redrive_coordinator::engine::EngineConfig;
@@ -88,19 +87,7 @@ pub enum Rule {
 }
 
 /// A promise that was not kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    /// Which.
-    pub rule: Rule,
-    /// How.
-    pub says: String,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {}", self.rule, self.says)
-    }
-}
+pub type Violation = crate::violation::Violation<Rule>;
 
 /// The model.
 #[derive(Debug)]

@@ -6,13 +6,13 @@
 use std::sync::Arc;
 
 use redrive_coordinator::engine::EngineConfig;
-use redrive_coordinator::engine::command::{Call, Caller, Command, Enqueue, NewTask, Start};
+use redrive_coordinator::engine::command::{Call, Caller, Command, Enqueue, NewTask};
 use redrive_coordinator::engine::effect::{Accepted, Answer, EnqueueEffect};
 use redrive_coordinator::engine::event::{Event, Recorded};
 use redrive_coordinator::engine::ids::{
     Fence, QueueName, RequestId, SessionId, ShardId, TaskId, Timestamp,
 };
-use redrive_coordinator::engine::ledger::task::{Holder, Payload, Priority, State, Task, Timeouts};
+use redrive_coordinator::engine::ledger::task::{Holder, State, Task, Timeouts};
 use redrive_coordinator::engine::ledger::terms::DeliveryMode;
 use redrive_coordinator::engine::retry::policy::{Backoff, Jitter, Policy, Shape};
 
@@ -37,29 +37,11 @@ fn id(number: u64) -> TaskId {
 
 fn task(number: u64, not_before: u64) -> Task {
     Task {
-        id: id(number),
-        queue: mail(),
-        kind: "send".into(),
-        version: 0,
-        payload: Payload::default(),
-        priority: Priority::Normal,
         enqueue_seq: number,
-        enqueued_at: Timestamp(1000),
-        budget_since: Timestamp(1000),
         state: State::Pending {
             not_before: Timestamp(not_before),
         },
-        fence: Fence(0),
-        runs: 0,
-        failures: 0,
-        crashes: 0,
-        deferrals: 0,
-        unstarted_in_row: 0,
-        timeouts_hit: 0,
-        redrives: 0,
-        own: None,
-        side: None,
-        recorded_at: 0,
+        ..Task::fresh(id(number), mail(), "send".into(), Timestamp(1000))
     }
 }
 
@@ -93,18 +75,7 @@ impl History {
     fn asks(&mut self, request: u64, count: usize) {
         let new = NewTask {
             queue: Some(mail()),
-            kind: "send".into(),
-            version: 0,
-            payload: Payload::default(),
-            priority: Priority::Normal,
-            start: Start::After { delay_ms: 0 },
-            timeouts: None,
-            policy: None,
-            max_attempts: None,
-            labels: Vec::new(),
-            terms: None,
-            then: Vec::new(),
-            keys: None,
+            ..NewTask::of("send")
         };
         let enqueue = Enqueue {
             namespace: "default".into(),

@@ -119,14 +119,18 @@ impl World {
 
     fn worker_is_cancelled(&mut self, index: usize, token: LeaseToken, reason: CancelReason) {
         let now = self.now_us();
-        self.saw(match reason {
-            CancelReason::Requested => Situation::CancelTold,
-            CancelReason::SoftTimeout => Situation::SoftTimeoutTold,
-            CancelReason::HardTimeout => Situation::HardTimeoutTold,
-            CancelReason::LeaseLost => Situation::RevokedTold,
-            CancelReason::Deadline => Situation::DeadlineTold,
-            CancelReason::Revoked => Situation::RevokedTold,
-        });
+        let told = match reason {
+            CancelReason::Requested => Some(Situation::CancelTold),
+            CancelReason::SoftTimeout => Some(Situation::SoftTimeoutTold),
+            CancelReason::HardTimeout => Some(Situation::HardTimeoutTold),
+            CancelReason::Deadline => Some(Situation::DeadlineTold),
+            CancelReason::Revoked => Some(Situation::RevokedTold),
+            // The coordinator never says it: workers do, to their handlers.
+            CancelReason::LeaseLost => None,
+        };
+        if let Some(told) = told {
+            self.saw(told);
+        }
         let ends = matches!(reason, CancelReason::Requested | CancelReason::SoftTimeout);
         if ends {
             let jobs = self.workers[index].jobs.iter_mut();

@@ -128,11 +128,6 @@ impl World {
         self.server_disk(|disk| disk.set_capacity(None));
     }
 
-    /// Whether the disk of a coordinator that does not start was made to fail.
-    pub(super) const fn disk_is_broken(&self) -> bool {
-        self.disk_breaks
-    }
-
     /// Everybody is cut off for a while.
     fn partition(&mut self, us: u64) {
         self.partition_us = self.now_us() + us;
@@ -206,7 +201,6 @@ impl World {
         self.judge.killed(remains.unreleased);
         self.life += 1;
         self.doom = None;
-        self.shuts_down = false;
         let now = self.now_us();
         let open: Vec<u64> = std::mem::take(&mut self.calls).into_values().collect();
         for operation in open {

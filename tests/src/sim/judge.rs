@@ -162,11 +162,9 @@ impl Judge {
         fates
     }
 
-    /// A coordinator does not start.
-    pub fn refused(&mut self, broken: bool, why: &str) {
-        if !broken {
-            self.wrong("NoLoss", &format!("a good disk is refused: {why}"));
-        }
+    /// A coordinator does not start, on what it left behind itself.
+    pub fn refused(&mut self, why: &str) {
+        self.wrong("NoLoss", &format!("a good disk is refused: {why}"));
     }
 
     /// What was touched since the last time is compared: all that the engine has recorded is durable.

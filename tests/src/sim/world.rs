@@ -122,11 +122,8 @@ pub struct World {
     pub(super) commit_planned: bool,
     /// The next commits take so much longer. Microseconds.
     pub(super) slow_us: u64,
-    pub(super) shuts_down: bool,
     /// The next commit is the last one.
     pub(super) doom: Option<super::faults::Doom>,
-    /// The disk was made to fail before the coordinator has started.
-    pub(super) disk_breaks: bool,
     /// The network is down until then. Microseconds.
     pub(super) partition_us: u64,
     next: u64,
@@ -169,9 +166,7 @@ impl World {
             stalled_us: 0,
             commit_planned: false,
             slow_us: 0,
-            shuts_down: false,
             doom: None,
-            disk_breaks: false,
             partition_us: 0,
             next: 0,
             calls: BTreeMap::new(),
@@ -352,9 +347,8 @@ impl World {
             return;
         }
         let (judge, calls) = (&mut self.judge, &self.calls);
-        let shuts_down = std::mem::take(&mut self.shuts_down);
         let mut see = |now, command: &Command| judge.sees(now, command);
-        let next_ms = server.turn(shuts_down, &mut see, &|command| is_wanted(calls, command));
+        let next_ms = server.turn(false, &mut see, &|command| is_wanted(calls, command));
         let is_writing = server.is_writing();
         match next_ms {
             Ok(Some(ms)) => self.plan_turn((ms * 1000).max(20)),
@@ -481,7 +475,7 @@ impl World {
                 self.agenda.after(CLEAN_US, Due::Clean(self.life));
             }
             Err(why) => {
-                self.judge.refused(self.disk_is_broken(), &why);
+                self.judge.refused(&why);
                 self.life += 1;
                 let us = 50_000;
                 self.agenda.after(us, Due::Start);

@@ -30,27 +30,8 @@ pub(super) fn queue() -> QueueName {
 /// A task that says nothing beside what it must.
 pub(super) fn plain_task() -> Task {
     Task {
-        id: id(7),
-        queue: queue(),
-        kind: "mail.send".into(),
-        version: 0,
-        payload: Payload::default(),
-        priority: Priority::Normal,
         enqueue_seq: 40_000_000,
-        enqueued_at: AT,
-        budget_since: AT,
-        state: State::Pending { not_before: AT },
-        fence: Fence::default(),
-        runs: 0,
-        failures: 0,
-        crashes: 0,
-        deferrals: 0,
-        unstarted_in_row: 0,
-        timeouts_hit: 0,
-        redrives: 0,
-        own: None,
-        side: None,
-        recorded_at: 0,
+        ..Task::fresh(id(7), queue(), "mail.send".into(), AT)
     }
 }
 

@@ -317,12 +317,7 @@ impl Task {
     /// A task that nothing has happened to yet: normal, without a payload, due at once, with nothing
     /// said for it alone.
     #[must_use]
-    pub(in crate::engine) fn fresh(
-        id: TaskId,
-        queue: QueueName,
-        kind: Arc<str>,
-        now: Timestamp,
-    ) -> Self {
+    pub fn fresh(id: TaskId, queue: QueueName, kind: Arc<str>, now: Timestamp) -> Self {
         Self {
             id,
             queue,

@@ -15,8 +15,6 @@ mod runs;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-
 use super::Entry;
 use book::Book;
 
@@ -59,19 +57,7 @@ pub enum Rule {
 }
 
 /// A promise that was not kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    /// Which.
-    pub rule: Rule,
-    /// How.
-    pub says: String,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {}", self.rule, self.says)
-    }
-}
+pub type Violation = crate::violation::Violation<Rule>;
 
 /// Everything in a history that breaks a promise; empty is good. With `drained`, the history ends
 /// with a look at all tasks and queues after the end of all work; without, what would need it is

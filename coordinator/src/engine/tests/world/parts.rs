@@ -6,11 +6,11 @@ use bytes::Bytes;
 
 use crate::engine::command::{
     Call, Cancel, CancelMode, Enqueue, KindServed, NewTask, Report, ReportContent, ReportOutcome,
-    Start, TaskChange, WorkerInfo,
+    TaskChange, WorkerInfo,
 };
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::ids::{LeaseToken, QueueName, TaskId};
-use crate::engine::ledger::task::{Payload, Priority, Timeouts};
+use crate::engine::ledger::task::{Payload, Timeouts};
 use crate::engine::retry::Policy;
 use crate::engine::retry::policy::{Backoff, Jitter, Shape};
 
@@ -37,21 +37,11 @@ pub(in crate::engine::tests) fn fixed(delay_ms: u64) -> Backoff {
 pub(in crate::engine::tests) fn new_task(queue: &str) -> NewTask {
     NewTask {
         queue: Some(QueueName::new("default", queue).unwrap()),
-        kind: "work".into(),
-        version: 0,
         payload: Payload {
             data: Bytes::from_static(b"{}"),
             content_type: None,
         },
-        priority: Priority::Normal,
-        start: Start::After { delay_ms: 0 },
-        timeouts: None,
-        policy: None,
-        max_attempts: None,
-        labels: Vec::new(),
-        terms: None,
-        then: Vec::new(),
-        keys: None,
+        ..NewTask::of("work")
     }
 }
 
