@@ -7,7 +7,8 @@
 //! Never runs a handler and never judges a failure. Invariants:
 //! - no more runs than slots, and none begins unless the coordinator is heard;
 //! - a result is kept until it is acknowledged, and sent again on every new stream;
-//! - what runs is stopped once the coordinator was silent for `abort_after`;
+//! - what runs is stopped once the coordinator was silent for `abort_after`, and the coordinator
+//!   hears of it in a new Hello as soon as it is heard again;
 //! - limits count from the run's own start on the caller's monotonic clock, connected or not;
 //! - memory is bounded by slots and prefetch: requests are made from state, not queued;
 //! - a run's handler is heard at most once in `HEARTBEAT_INTERVAL_MS`, the latest of what it said.
@@ -112,6 +113,9 @@ pub struct Session {
     stuck: u32,
     /// Slots whose lease is held and whose handler may go on.
     running: u32,
+    /// Set where runs were lost to silence and no Hello has been said since: the coordinator may
+    /// have slept, and takes them for held as long as this stream lives.
+    untold: bool,
     limits: BTreeSet<(u64, RunId, Limit)>,
     /// What handlers say.
     beats: Beats,
@@ -141,6 +145,7 @@ impl Session {
             slots: BTreeMap::new(),
             stuck: 0,
             running: 0,
+            untold: false,
             limits: BTreeSet::new(),
             beats: Beats::default(),
             next_run: 1,
@@ -161,6 +166,7 @@ impl Session {
             Input::Received(message) => {
                 self.heard_ms = now_ms;
                 self.receive(now_ms, *message, actions);
+                self.tell_lost(actions);
             }
             Input::Closed => self.link = Link::Down,
             Input::Ended { run, outcome } => self.ended(run, outcome),
@@ -318,6 +324,7 @@ impl Session {
             for token in self.active_tokens() {
                 self.lose(now_ms, &token, StopReason::LeaseLost, actions);
             }
+            self.untold = true;
         }
         let reason = match self.link {
             Link::Greeting { since_ms } if now_ms >= since_ms.saturating_add(WELCOME_WITHIN_MS) => {
@@ -328,6 +335,19 @@ impl Session {
             }
             Link::Down | Link::Greeting { .. } | Link::Up => return,
         };
+        self.leave_stream(reason, actions);
+    }
+
+    /// Leaves a stream on which the coordinator is heard again after runs were lost to its silence:
+    /// only a Hello says what is held no more. Where it stays silent its grace ends the leases, and
+    /// leaving would only make a network that is deaf one way grant and lose them again.
+    fn tell_lost(&mut self, actions: &mut Vec<Action>) {
+        if self.untold && self.link != Link::Down {
+            self.leave_stream("the coordinator was silent for too long", actions);
+        }
+    }
+
+    fn leave_stream(&mut self, reason: &str, actions: &mut Vec<Action>) {
         self.link = Link::Down;
         actions.push(Action::Disconnect {
             after: None,

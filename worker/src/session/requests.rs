@@ -23,6 +23,7 @@ impl Session {
     /// The first message of a new stream. From here on the Welcome is awaited.
     pub fn hello(&mut self, now_ms: u64) -> WorkRequest {
         self.link = Link::Greeting { since_ms: now_ms };
+        self.untold = false;
         self.pong = None;
         self.receipt_due = false;
         self.unsent.clear();

@@ -83,6 +83,18 @@ impl Script {
         self.input(Input::Received(Box::new(message)))
     }
 
+    /// The coordinator speaks again: the stream is left once, and the next one says what is held.
+    fn hears_of_loss(&mut self, message: Message) {
+        let actions = self.hear(message);
+        assert!(
+            matches!(&actions[..], [Action::Disconnect { after: None, .. }]),
+            "the coordinator is never told: {actions:?}"
+        );
+        assert_eq!(self.sent(), [], "nothing more is said on that stream");
+        assert_eq!(self.greet().held, [""; 0]);
+        assert_eq!(self.welcome("s1", true, &[]), [], "told once");
+    }
+
     fn deliver(&mut self, deliveries: &[Delivery]) -> Vec<Action> {
         self.hear(Message::Deliveries(DeliveryBatch {
             deliveries: deliveries.to_vec(),

@@ -72,6 +72,31 @@ fn work_is_stopped_when_the_coordinator_was_silent_for_too_long() {
 }
 
 #[test]
+fn a_coordinator_that_speaks_again_hears_of_the_work_that_was_given_up() {
+    // Both slept: the worker finds both limits overdue at once, and keeps its stream.
+    let mut script = Script::welcomed(1, 0);
+    script.deliver(&[delivery(1, "a")]);
+    let actions = script.at(26_000).input(Input::Tick);
+    assert_eq!(actions, [abort(1, StopReason::LeaseLost)]);
+    script.hears_of_loss(Message::Ping(Ping { nonce: 7 }));
+}
+
+#[test]
+fn a_hello_that_lists_work_given_up_since_then_is_said_again() {
+    let mut script = Script::welcomed(1, 0);
+    script.deliver(&[delivery(1, "a")]);
+    script.at(15_000).input(Input::Tick);
+    assert_eq!(script.at(20_000).greet().held, ["a"]);
+    let actions = script.at(25_000).input(Input::Tick);
+    assert_eq!(actions, [abort(1, StopReason::LeaseLost)]);
+    script.hears_of_loss(Message::Welcome(Welcome {
+        session_id: "s1".to_owned(),
+        resumed: true,
+        ..Welcome::default()
+    }));
+}
+
+#[test]
 fn any_message_is_a_sign_of_life() {
     let mut script = Script::welcomed(1, 0);
     script.deliver(&[delivery(1, "a")]);
