@@ -8,12 +8,15 @@
 //!
 //! [`Harness`] is a coordinator and the stubs of all its services; [`RawWorker`] speaks the worker
 //! protocol by hand; [`SdkWorker`] runs a worker of the SDK; [`Proxy`] is a network that can be cut;
-//! [`history`] is what clients saw of a coordinator, with a judge of its own; [`sim`] is a world in one
+//! [`history`] is what clients saw of a coordinator, with a judge of its own; [`load`] is who works with
+//! a coordinator while something happens to it, and [`chaos`] is what happens; [`sim`] is a world in one
 //! thread, without sockets.
 
+pub mod chaos;
 pub mod dice;
 pub mod harness;
 pub mod history;
+pub mod load;
 pub mod make;
 pub mod model;
 pub mod process;
@@ -24,6 +27,7 @@ pub mod sdk_worker;
 pub mod sim;
 pub mod violation;
 pub mod wait;
+pub mod worker_process;
 
 pub use dice::Dice;
 pub use harness::Harness;

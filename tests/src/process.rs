@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -208,6 +209,37 @@ impl Coordinator {
         self.child.id()
     }
 
+    /// Stops it in its tracks (SIGSTOP), until [`Coordinator::go_on`].
+    pub fn stop_short(&self) {
+        signal(&self.child, Signal::STOP);
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub fn go_on(&self) {
+        signal(&self.child, Signal::CONT);
+    }
+
+    /// The most memory that it has had in its life, in bytes (`VmHWM` of Linux); `None` where the
+    /// machine does not say, or it is gone.
+    #[must_use]
+    pub fn memory_peak_bytes(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+        Some(kib * 1024)
+    }
+
+    /// Kills it with SIGKILL, waits until it is gone, and starts another one in its place, which is
+    /// not waited for.
+    pub fn replace(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let setup = self.setup.clone();
+        *self = setup.spawn();
+    }
+
     /// Kills it with SIGKILL and waits until it is gone.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
@@ -225,6 +257,11 @@ impl Drop for Coordinator {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// Sends a signal to a child that was not waited for: its id is still its own.
+pub(crate) fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
 }
 
 async fn answers_ready(address: SocketAddr) -> bool {

@@ -1,6 +1,6 @@
 //! Waiting, by condition and never by time.
 //!
-//! Owns how long a test is patient. Never sleeps for an effect to come about: it looks, and looks
+//! Owns how long a test is patient, and how long faults last. Never sleeps for an effect to come about: it looks, and looks
 //! again, or awaits what tells.
 
 use std::time::Duration;
@@ -35,6 +35,13 @@ pub async fn patiently<T>(patience: Duration, what: &str, future: impl Future<Ou
 /// Where there is nothing within [`PATIENCE`]; says what was waited for.
 pub async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
     within(what, until(look)).await
+}
+
+/// Lets time pass, where time itself is what is done to somebody: how long a fault lasts. Never for
+/// an effect to come about.
+#[expect(clippy::disallowed_methods, reason = "a fault lasts by the clock")]
+pub async fn lasting(time: Duration) {
+    tokio::time::sleep(time).await;
 }
 
 /// Looks until there is something, however long that takes, and answers it.

@@ -1,8 +1,8 @@
 //! SIGKILL, again and again: a real coordinator under load is killed at moments that nobody chose,
 //! started on what it left behind, and at the end everything that it had acknowledged is there.
 //!
-//! Owns the course; `load` is who works with it meanwhile, `look` what is read at the end, and
-//! `redrive_tests::history::check` the judge. Moments are conditions (so many more things were
+//! Owns the course; `redrive_tests::load` is who works with it meanwhile and what is read at the end,
+//! and `redrive_tests::history::check` the judge. Moments are conditions (so many more things were
 //! seen), drawn from a seed that a failure tells, but for kills during a start, which come after a
 //! time drawn from the same seed: a start tells nobody how far it is.
 
@@ -12,13 +12,8 @@
     reason = "a test that cannot go on has failed"
 )]
 
-mod load;
-mod look;
-mod words;
-
 use std::{fs, io::Write as _, path::Path, time::Duration};
 
-use load::{Context, Load};
 use redrive_tests::{
     Dice, eventually,
     history::{
@@ -26,6 +21,7 @@ use redrive_tests::{
         check::{self, Drained},
         summary,
     },
+    load::{self, Context, Load, look},
     process::{Folder, Setup},
 };
 
@@ -57,7 +53,7 @@ async fn survive(seed: u64, flags: &[&str]) {
     let coordinator = setup.start().await;
     let kinds = load::prepare(&context).await;
     coordinator.kill();
-    let mut load = Load::begin(&context, &mut dice);
+    let mut load = Load::begin(&context, &[setup.address()], &mut dice);
 
     for round in 0..ROUNDS {
         kill_once(&setup, &context, &mut dice, round).await;

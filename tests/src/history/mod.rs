@@ -52,6 +52,21 @@ pub enum Fact {
         /// What the coordinator said of it.
         answer: Answer,
     },
+    /// A worker is gone, or has forgotten a run: nobody says more of that run.
+    Abandoned {
+        /// The task.
+        task_id: String,
+        /// The run.
+        run: u32,
+    },
+    /// Something that can take a worker away: a process stopped or killed, a network cut. A history
+    /// that tells of one tells of all that there were.
+    Trouble {
+        /// Since when, on the machine's clock.
+        from_ms: u64,
+        /// Until when it was felt.
+        until_ms: u64,
+    },
     /// An operator asks that a task be cancelled.
     CancelInvoked {
         /// Which.

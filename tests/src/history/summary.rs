@@ -28,6 +28,8 @@ pub fn summary(entries: &[Entry]) -> BTreeMap<&'static str, usize> {
                 Answer::Invalid => "reports invalid",
                 Answer::Unknown => "reports unanswered",
             },
+            Fact::Abandoned { .. } => "runs abandoned",
+            Fact::Trouble { .. } => "troubles",
             Fact::CancelInvoked { .. } => "cancels",
             Fact::CancelEnded { answer, .. } => match answer {
                 Cancelled::Over { .. } => "cancels over",

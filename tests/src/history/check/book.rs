@@ -30,6 +30,8 @@ pub(super) struct Task<'a> {
     pub(super) reports: BTreeMap<u32, Vec<Sent>>,
     pub(super) cancels: Acts<Cancelled>,
     pub(super) redrives: Acts<Option<bool>>,
+    /// Runs of which nobody says more.
+    pub(super) abandoned: BTreeSet<u32>,
     pub(super) found: Vec<&'a Found>,
 }
 
@@ -130,6 +132,8 @@ pub(super) struct Book<'a> {
     pub(super) tasks: BTreeMap<&'a str, Task<'a>>,
     pub(super) queues: Vec<&'a Counted>,
     pub(super) pauses: Vec<Pause<'a>>,
+    /// When something could take workers away: from, until.
+    pub(super) troubles: Vec<(u64, u64)>,
 }
 
 impl<'a> Book<'a> {
@@ -174,6 +178,10 @@ impl<'a> Book<'a> {
             }
             Fact::ReportInvoked(report) => self.sent(report, entry.at_us),
             Fact::ReportEnded { report, answer } => self.answered(report, *answer, wrong),
+            Fact::Abandoned { task_id, run } => {
+                self.task(task_id).abandoned.insert(*run);
+            }
+            Fact::Trouble { from_ms, until_ms } => self.troubles.push((*from_ms, *until_ms)),
             Fact::CancelInvoked { task_id } => self.task(task_id).cancels.asked += 1,
             Fact::CancelEnded { task_id, answer } => {
                 self.task(task_id).cancels.answers.push(*answer);

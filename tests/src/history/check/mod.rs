@@ -6,6 +6,7 @@
 //! history but for sorting each task's deliveries by run.
 
 mod acts;
+mod blame;
 mod book;
 mod ends;
 mod enqueues;
@@ -48,6 +49,9 @@ pub enum Rule {
     AtMostOnce,
     /// A redrive that was acknowledged happened, once.
     Redrives,
+    /// Nobody is taken for lost without a reason: a run that its worker had got ended so only where
+    /// its worker was gone, or in trouble.
+    Blame,
     /// A queue that is paused hands out nothing.
     Pauses,
     /// A queue's counts are those of its tasks.
@@ -73,6 +77,7 @@ pub fn violations(entries: &[Entry], drained: Drained) -> Vec<Violation> {
         ends::check_task(task_id, task, &book, drained, &mut wrong);
     }
     if drained == Drained::Yes {
+        blame::check(&book, &mut wrong);
         follows::check(&book, &mut wrong);
         queues::check(&book, &mut wrong);
     }

@@ -1,6 +1,7 @@
 //! Histories made by hand: a good one, and for each promise one that breaks it. Each is caught, by
 //! the rule that it breaks and by no other.
 
+mod blame;
 mod life;
 mod made;
 

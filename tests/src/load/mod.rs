@@ -1,14 +1,19 @@
-//! Who works with the coordinator while it is killed: producers and workers, each with a course of
-//! its own, all writing down what they see.
+//! Who works with a coordinator while it is killed, stopped or cut off: producers, operators and
+//! workers, each with a course of its own, all writing down what they see.
 //!
 //! Owns who there is, and the phases: load, then drain (everything is completed, nothing new comes),
 //! then the end. Never judges.
 
+pub mod huge;
+pub mod look;
 mod operator;
 mod producers;
+pub mod rude;
+pub mod site;
 mod stream_worker;
 mod tasks;
 mod unary_worker;
+mod words;
 mod work;
 
 use std::{
@@ -21,16 +26,19 @@ use std::{
     time::Duration,
 };
 
-use redrive_client::{Client, v1};
-use redrive_tests::{
+use crate::{
     Dice,
     history::{Enqueued, Fact, Recorder},
-    within,
+    wait::patiently,
 };
+use redrive_client::{Client, v1};
 use tokio::{sync::watch, task::JoinSet};
+use tonic::transport::{Channel, Endpoint};
 
 /// Queues, so that every shard has work.
-pub(crate) const QUEUES: u64 = 32;
+pub const QUEUES: u64 = 32;
+/// Queues of worker processes.
+const SITE_QUEUES: u64 = 4;
 /// Tasks of all producers. A queue remembers the last 1,000 that ended, and all are looked at, with
 /// what follows them.
 const TASKS_MAX: u64 = QUEUES * 300;
@@ -46,13 +54,17 @@ const UNARY_WORKERS: u64 = 2;
 const BACKLOG_MAX: u64 = 400;
 /// Tasks that an operator may think of.
 const TASKS_RECENT: usize = 400;
+/// How long connecting may take, by hand.
+const CONNECT_MAX: Duration = Duration::from_secs(2);
 /// How long the client repeats itself: longer than a coordinator is away, however often it is killed
 /// while it starts.
-const PATIENT: Duration = Duration::from_secs(30);
+const PATIENT: Duration = Duration::from_secs(60);
+/// How long they may take to leave: a call that was swallowed is given up and made again.
+const LEAVE_MAX: Duration = Duration::from_secs(75);
 
 /// What everybody does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub enum Phase {
     /// Producers produce; workers complete, fail, defer and die.
     Load,
     /// Workers complete.
@@ -61,13 +73,24 @@ pub(crate) enum Phase {
     End,
 }
 
+/// How those behave who work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manners {
+    /// As in life: they die, are cut off, and forget what they hold.
+    Human,
+    /// They do what they should, so that whatever goes wrong is not their doing. Nobody works without
+    /// a stream: a lease without one lapses by the clock.
+    Perfect,
+}
+
 /// What all share.
 #[derive(Clone, Debug)]
-pub(crate) struct Context {
+pub struct Context {
     /// Where the coordinator is, when it is.
-    pub(crate) address: SocketAddr,
+    pub address: SocketAddr,
     /// What was seen.
-    pub(crate) history: Recorder,
+    pub history: Recorder,
+    manners: Manners,
     markers: Arc<AtomicU64>,
     completed: Arc<AtomicU64>,
     recent: Arc<Mutex<VecDeque<String>>>,
@@ -77,15 +100,45 @@ pub(crate) struct Context {
 
 impl Context {
     /// Nothing has happened yet.
-    pub(crate) fn new(address: SocketAddr, history: Recorder) -> Self {
+    #[must_use]
+    pub fn new(address: SocketAddr, history: Recorder) -> Self {
         Self {
             address,
             history,
+            manners: Manners::Human,
             markers: Arc::new(AtomicU64::new(1)),
             completed: Arc::default(),
             recent: Arc::default(),
             repeated: Arc::default(),
         }
+    }
+
+    /// The same, but all behave like this.
+    #[must_use]
+    pub const fn with(mut self, manners: Manners) -> Self {
+        self.manners = manners;
+        self
+    }
+
+    /// The same for somebody who reaches the coordinator at another address.
+    #[must_use]
+    pub fn via(&self, address: SocketAddr) -> Self {
+        Self {
+            address,
+            ..self.clone()
+        }
+    }
+
+    /// A connection to be, for those who speak by hand.
+    fn channel(&self) -> Channel {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).unwrap();
+        endpoint.connect_timeout(CONNECT_MAX).connect_lazy()
+    }
+
+    /// True now and then, in so many of a thousand cases, for those who behave as in life.
+    fn stumbles(&self, phase: Phase, dice: &mut Dice, per_mille: u64) -> bool {
+        let stumbles = dice.chance(per_mille);
+        stumbles && phase == Phase::Load && self.manners == Manners::Human
     }
 
     /// The next marker, where there is room for another task.
@@ -97,8 +150,19 @@ impl Context {
         room.then(|| self.markers.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// The next marker, whether there is room or not.
+    fn any_marker(&self) -> u64 {
+        self.markers.fetch_add(1, Ordering::Relaxed)
+    }
+
     fn repeated(&self) {
         self.repeated.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes down that nobody will say more of this run.
+    fn abandoned(&self, task_id: &str, run: u32) {
+        let task_id = task_id.to_owned();
+        self.history.note(Fact::Abandoned { task_id, run });
     }
 
     fn completed(&self) {
@@ -134,12 +198,23 @@ impl Context {
 }
 
 /// The queue of a marker.
-pub(crate) fn queue_of(marker: u64) -> String {
+#[must_use]
+pub fn queue_of(marker: u64) -> String {
     format!("crash-{:02}", marker % QUEUES)
 }
 
+/// The queue of a marker whose task worker processes take.
+fn site_queue_of(marker: u64) -> String {
+    format!("site-{}", marker % SITE_QUEUES)
+}
+
+/// The queues that worker processes serve.
+pub fn site_queues() -> impl Iterator<Item = String> {
+    (0..SITE_QUEUES).map(site_queue_of)
+}
+
 /// Says what holds for the tasks that ends make, and answers what was answered.
-pub(crate) async fn prepare(context: &Context) -> Vec<v1::Kind> {
+pub async fn prepare(context: &Context) -> Vec<v1::Kind> {
     let client = Client::lazy(&context.address.to_string()).unwrap();
     let mut kinds = Vec::new();
     for name in [tasks::FOLLOW, tasks::LINK] {
@@ -149,7 +224,7 @@ pub(crate) async fn prepare(context: &Context) -> Vec<v1::Kind> {
 }
 
 /// The kinds are as they were.
-pub(crate) async fn assert_kept(context: &Context, kinds: Vec<v1::Kind>) {
+pub async fn assert_kept(context: &Context, kinds: Vec<v1::Kind>) {
     let client = Client::lazy(&context.address.to_string()).unwrap();
     for kind in kinds {
         assert_eq!(client.kind(&kind.kind).await.unwrap(), kind);
@@ -157,33 +232,40 @@ pub(crate) async fn assert_kept(context: &Context, kinds: Vec<v1::Kind>) {
 }
 
 /// All who work.
-pub(crate) struct Load {
+pub struct Load {
     phase: watch::Sender<Phase>,
     producers: JoinSet<()>,
     workers: JoinSet<()>,
 }
 
 impl Load {
-    /// Everybody begins.
-    pub(crate) fn begin(context: &Context, dice: &mut Dice) -> Self {
+    /// Everybody begins. They reach the coordinator by these addresses, in turn.
+    #[must_use]
+    pub fn begin(context: &Context, routes: &[SocketAddr], dice: &mut Dice) -> Self {
         let (phase, seen) = watch::channel(Phase::Load);
         let (mut producers, mut workers) = (JoinSet::new(), JoinSet::new());
         let mut dice = || Dice::new(dice.any());
+        let mut routes = routes.iter().cycle();
+        let mut context = || context.via(*routes.next().unwrap());
         for _ in 0..PRODUCERS {
-            producers.spawn(producers::unary(context.clone(), seen.clone(), dice()));
-            producers.spawn(producers::stream(context.clone(), seen.clone(), dice()));
-            producers.spawn(producers::keyed(context.clone(), seen.clone(), dice()));
+            producers.spawn(producers::unary(context(), seen.clone(), dice()));
+            producers.spawn(producers::stream(context(), seen.clone(), dice()));
+            producers.spawn(producers::keyed(context(), seen.clone(), dice()));
         }
         for number in 0..OPERATORS {
-            let operator = operator::Operator::new(context.clone(), number, dice());
+            let operator = operator::Operator::new(context(), number, dice());
             producers.spawn(operator.run(seen.clone()));
         }
         for number in 0..STREAM_WORKERS {
-            let worker = stream_worker::StreamWorker::new(context.clone(), number, dice());
+            let worker = stream_worker::StreamWorker::new(context(), number, dice());
             workers.spawn(worker.run(seen.clone()));
         }
-        for number in 0..UNARY_WORKERS {
-            let worker = unary_worker::UnaryWorker::new(context.clone(), number, dice());
+        let unary_workers = match context().manners {
+            Manners::Human => UNARY_WORKERS,
+            Manners::Perfect => 0,
+        };
+        for number in 0..unary_workers {
+            let worker = unary_worker::UnaryWorker::new(context(), number, dice());
             workers.spawn(worker.run(seen.clone()));
         }
         Self {
@@ -193,21 +275,32 @@ impl Load {
         }
     }
 
+    /// What everybody does, for others who work with them.
+    #[must_use]
+    pub fn phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// One more produces until the load is over.
+    pub fn join(&mut self, producer: impl Future<Output = ()> + Send + 'static) {
+        self.producers.spawn(producer);
+    }
+
     /// Nothing new comes, and everything is completed from now on.
-    pub(crate) async fn drain(&mut self) {
+    pub async fn drain(&mut self) {
         self.phase.send_replace(Phase::Drain);
         until_left(&mut self.producers).await;
     }
 
     /// All leave.
-    pub(crate) async fn end(mut self) {
+    pub async fn end(mut self) {
         self.phase.send_replace(Phase::End);
         until_left(&mut self.workers).await;
     }
 }
 
 async fn until_left(set: &mut JoinSet<()>) {
-    while let Some(left) = within("all leave", set.join_next()).await {
+    while let Some(left) = patiently(LEAVE_MAX, "all leave", Box::pin(set.join_next())).await {
         left.unwrap();
     }
 }
@@ -218,7 +311,7 @@ fn now(phase: &watch::Receiver<Phase>) -> Phase {
 }
 
 /// A loop of kills shows something only where much happened in between.
-pub(crate) fn assert_lively(context: &Context, counts: &BTreeMap<&'static str, usize>) {
+pub fn assert_lively(context: &Context, counts: &BTreeMap<&'static str, usize>) {
     let repeated = context.repeated.load(Ordering::Relaxed);
     assert!(repeated > 0, "no lost answer was given again, {counts:?}");
     for (sort, least) in [

@@ -4,14 +4,14 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
-use redrive_client::{Client, v1 as pb};
-use redrive_tests::{
+use crate::{
     history::{Counted, Fact, Found, FoundRun, Recorder, RunEnd, Says, Stands, digest},
     wait::{patiently, until},
 };
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use redrive_client::{Client, v1 as pb};
 
-use crate::words::{self, ms};
+use super::words::{self, ms};
 
 /// Tasks read at once.
 const READS_AT_ONCE: usize = 32;
@@ -40,7 +40,7 @@ async fn client(address: SocketAddr) -> Client {
 }
 
 /// Waits until nothing waits or runs any more.
-pub(crate) async fn until_all_ended(address: SocketAddr) {
+pub async fn until_all_ended(address: SocketAddr) {
     let client = client(address).await;
     let (mut still, mut before) = (0, 0);
     let ended = until(async || {
@@ -60,7 +60,7 @@ pub(crate) async fn until_all_ended(address: SocketAddr) {
 }
 
 /// Writes down every task and every queue.
-pub(crate) async fn at_everything(address: SocketAddr, history: &Recorder) {
+pub async fn at_everything(address: SocketAddr, history: &Recorder) {
     let client = client(address).await;
     let listed: Vec<pb::Task> = client
         .list(client.select("", ""))

@@ -1,15 +1,16 @@
 //! A worker with a stream that does all that the protocol allows, and some of what happens to
 //! workers: it holds runs for a while, sends reports again, loses its stream and resumes, dies.
 //!
-//! Owns its session and what it holds. Invariant: after a cut it sends every report again that was
-//! not acknowledged, as the protocol asks.
+//! Owns its session and what it holds. Invariants: after a cut it sends every report again that was
+//! not acknowledged, as the protocol asks; a stream that is silent for too long while it holds
+//! something is one that was cut, and one that takes nothing more is too.
 
 use std::{ops::ControlFlow, time::Duration};
 
+use crate::Dice;
 use redrive_client::v1::{
     self as pb, work_request, work_response::Message, worker_service_client::WorkerServiceClient,
 };
-use redrive_tests::Dice;
 use tokio::{
     sync::{mpsc, watch},
     time::timeout,
@@ -24,6 +25,8 @@ use super::{
 
 /// How long connecting and the Welcome may take.
 const OPEN_MAX: Duration = Duration::from_secs(5);
+/// How long a message may wait for room.
+const SAY_MAX: Duration = Duration::from_secs(2);
 /// Runs held at once.
 const CAPACITY: u32 = 16;
 /// Messages that wait to be sent.
@@ -38,6 +41,10 @@ pub(super) struct StreamWorker {
     session_id: String,
     received_through: u64,
     held: Vec<Held>,
+    /// Looks since anything was heard.
+    silent_looks: u128,
+    /// So many, while it holds something, mean that the stream is dead.
+    silent_looks_max: u128,
 }
 
 /// How a stream ended.
@@ -61,6 +68,8 @@ impl StreamWorker {
             session_id: String::new(),
             received_through: 0,
             held: Vec::new(),
+            silent_looks: 0,
+            silent_looks_max: u128::MAX,
         }
     }
 
@@ -71,6 +80,9 @@ impl StreamWorker {
             match self.live(&phase).await {
                 Some(Ended::Died) => {
                     // Another process in its place, which knows nothing.
+                    for held in &self.held {
+                        held.abandon(&self.context);
+                    }
                     self.lives += 1;
                     self.session_id.clear();
                     self.held.clear();
@@ -92,6 +104,7 @@ impl StreamWorker {
             let flow = tokio::select! {
                 message = responses.message() => match message {
                     Ok(Some(pb::WorkResponse { message: Some(message) })) => {
+                        self.silent_looks = 0;
                         self.heard(message, now(phase), &requests).await?
                     }
                     Ok(Some(pb::WorkResponse { message: None })) => ControlFlow::Continue(()),
@@ -132,6 +145,9 @@ impl StreamWorker {
             self.received_through = 0;
         }
         self.session_id = welcome.session_id;
+        let abort_after = Duration::try_from(welcome.abort_after.unwrap_or_default());
+        self.silent_looks_max = abort_after.unwrap().as_millis() / work::BEAT.as_millis();
+        self.silent_looks = 0;
         self.held.retain(|held| !welcome.lost.contains(&held.token));
         Some((requests, responses))
     }
@@ -160,7 +176,7 @@ impl StreamWorker {
                 };
                 say(requests, work_request::Message::Receipt(receipt)).await?;
                 // Sometimes a worker dies of what it got.
-                if phase == Phase::Load && self.dice.chance(8) {
+                if self.context.stumbles(phase, &mut self.dice, 8) {
                     return Some(ControlFlow::Break(Ended::Died));
                 }
                 return self.look(phase, requests).await;
@@ -226,8 +242,9 @@ impl StreamWorker {
         }
         self.say_reports(requests, reports).await?;
         // Sometimes a network breaks.
-        let cut = phase == Phase::Load && self.dice.chance(4);
-        Some(if cut {
+        let cut = self.context.stumbles(phase, &mut self.dice, 4);
+        self.silent_looks += u128::from(!self.held.is_empty());
+        Some(if cut || self.silent_looks > self.silent_looks_max {
             ControlFlow::Break(Ended::Cut)
         } else {
             ControlFlow::Continue(())
@@ -243,8 +260,9 @@ impl StreamWorker {
     }
 }
 
-/// Sends a message; `None` where the stream is gone.
+/// Sends a message; `None` where the stream is gone, or takes nothing any more.
 async fn say(requests: &Requests, message: work_request::Message) -> Option<()> {
     let message = Some(message);
-    requests.send(pb::WorkRequest { message }).await.ok()
+    let sent = timeout(SAY_MAX, requests.send(pb::WorkRequest { message })).await;
+    sent.ok()?.ok()
 }

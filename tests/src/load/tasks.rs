@@ -2,19 +2,21 @@
 //!
 //! Owns what a producer asks for, and the queues and kinds of what follows. Never sends anything.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
-use redrive_client::{NewTask, NextTask, v1};
-use redrive_tests::{
+use crate::{
     Dice,
     history::{Asks, digest},
     make,
 };
+use redrive_client::{NewTask, NextTask, v1};
 
-use super::queue_of;
+use super::{queue_of, site_queue_of};
 
 /// Bytes of a payload, behind its marker.
 const PAYLOAD_BYTES_MAX: u64 = 8000;
+/// Words of 16 characters in a request's body.
+const SITE_WORDS_MAX: u64 = 200;
 /// The kind of what follows.
 pub(super) const FOLLOW: &str = "follow";
 /// The kind of a chain's later links.
@@ -29,9 +31,52 @@ pub(super) struct Made {
 
 /// The task of a marker; with an idempotency key where it is `keyed`.
 pub(super) fn made(marker: u64, dice: &mut Dice, keyed: bool) -> Made {
+    let bytes = dice.between(0, PAYLOAD_BYTES_MAX);
+    let payload = payload(marker, usize::try_from(bytes).unwrap(), dice);
+    let asks = asks(dice, keyed);
+    let digest = digest(&payload);
+    let task = NewTask::new(queue_of(marker), "work").bytes(payload, "");
+    Made {
+        task: asking(with_policy(task, marker, dice), marker, asks),
+        digest,
+        asks,
+    }
+}
+
+/// The task of a marker that a worker process takes to a site.
+pub(super) fn for_site(marker: u64, dice: &mut Dice, site: SocketAddr) -> Made {
+    let body: String = (0..dice.between(0, SITE_WORDS_MAX))
+        .map(|_| format!("{:016x}", dice.any()))
+        .collect();
+    let payload = site_payload(site, marker, &body);
+    let asks = asks(dice, false);
+    let digest = digest(payload.as_bytes());
+    let task = NewTask::new(site_queue_of(marker), "call").bytes(payload, "application/json");
+    Made {
+        task: asking(with_policy(task, marker, dice), marker, asks),
+        digest,
+        asks,
+    }
+}
+
+/// The payload of a task that is a request to a site.
+pub(super) fn site_payload(site: SocketAddr, marker: u64, body: &str) -> String {
+    format!(r#"{{"url":"http://{site}/{marker}","body":"{body}"}}"#)
+}
+
+/// A marker and so many bytes of chance.
+pub(super) fn payload(marker: u64, bytes: usize, dice: &mut Dice) -> Vec<u8> {
     let mut payload = marker.to_le_bytes().to_vec();
-    payload.extend((0..dice.between(0, PAYLOAD_BYTES_MAX)).map(|_| dice.any().to_le_bytes()[0]));
-    let asks = Asks {
+    let end = payload.len() + bytes;
+    while payload.len() < end {
+        payload.extend(dice.any().to_le_bytes());
+    }
+    payload.truncate(end);
+    payload
+}
+
+fn asks(dice: &mut Dice, keyed: bool) -> Asks {
+    Asks {
         delay_ms: match dice.between(0, 20) {
             0 => dice.between(1000, 2500),
             1..=4 => dice.between(1, 600),
@@ -47,22 +92,17 @@ pub(super) fn made(marker: u64, dice: &mut Dice, keyed: bool) -> Made {
             3 => 2,
             _ => 0,
         },
-    };
+    }
+}
+
+fn with_policy(task: NewTask, marker: u64, dice: &mut Dice) -> NewTask {
     let max_attempts = u32::try_from(dice.between(1, 5)).unwrap();
     let policy = v1::RetryPolicy {
         max_crashes: dice.chance(500).then_some(0),
         ..make::policy(max_attempts, dice.between(1, 150))
     };
-    let digest = digest(&payload);
-    let task = NewTask::new(queue_of(marker), "work")
-        .bytes(payload, "")
-        .label("marker", marker.to_string())
-        .inline_retry_policy(policy);
-    Made {
-        task: asking(task, marker, asks),
-        digest,
-        asks,
-    }
+    task.label("marker", marker.to_string())
+        .inline_retry_policy(policy)
 }
 
 /// What follows goes to other queues, so that it crosses shards.

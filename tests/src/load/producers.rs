@@ -4,24 +4,21 @@
 //! accepted, each once, whoever is killed; who sends by hand knows less, and sends again until an
 //! answer comes, and now and then long after.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
+use crate::{
+    Dice,
+    history::{Asks, Enqueued, Fact},
+};
 use redrive_client::{
     Accepted, Client, Error, NewTask, Ticket,
     v1::{self as pb, task_service_client::TaskServiceClient},
-};
-use redrive_tests::{
-    Dice,
-    history::{Asks, Enqueued, Fact},
 };
 use tokio::{
     sync::watch,
     time::{Interval, timeout},
 };
-use tonic::{
-    Code,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Code, transport::Channel};
 
 use super::{
     Context, PATIENT, Phase, now,
@@ -31,6 +28,8 @@ use super::{
 
 /// How long a call by hand may take; a coordinator that was killed answers never.
 const CALL_MAX: Duration = Duration::from_secs(2);
+/// Tasks that one sends to a site: all are looked at in the end, and a queue remembers 1,000.
+const SITE_TASKS_MAX: u64 = 1500;
 /// Tasks on their way in one stream.
 const WINDOW: usize = 24;
 /// Keys that may be sent again although they were accepted.
@@ -42,13 +41,38 @@ pub(super) async fn unary(context: Context, phase: watch::Receiver<Phase>, mut d
     let client = client.with_deadline(PATIENT);
     let mut beat = work::beat();
     while let Some(marker) = next(&context, &phase, &mut beat).await {
-        let task = sent(&context, marker, &mut dice);
-        let answer = client.enqueue(task).await.map(|answer| Accepted {
-            effect: answer.effect(),
-            task_id: answer.task_id,
-        });
-        note(&context, marker, answer);
+        let made = tasks::made(marker, &mut dice, false);
+        enqueue(&context, &client, marker, made).await;
     }
+}
+
+/// Enqueues tasks that worker processes take to this site.
+pub(super) async fn for_site(
+    context: Context,
+    phase: watch::Receiver<Phase>,
+    mut dice: Dice,
+    site: SocketAddr,
+) {
+    let client = Client::lazy(&context.address.to_string()).unwrap();
+    let client = client.with_deadline(PATIENT);
+    let mut beat = work::beat();
+    for _ in 0..SITE_TASKS_MAX {
+        let Some(marker) = next(&context, &phase, &mut beat).await else {
+            return;
+        };
+        let made = tasks::for_site(marker, &mut dice, site);
+        enqueue(&context, &client, marker, made).await;
+        beat.tick().await;
+    }
+}
+
+async fn enqueue(context: &Context, client: &Client, marker: u64, made: Made) {
+    let task = noted(context, marker, made);
+    let answer = client.enqueue(task).await.map(|answer| Accepted {
+        effect: answer.effect(),
+        task_id: answer.task_id,
+    });
+    note(context, marker, answer);
 }
 
 /// Enqueues over streams, of which one lives over some kills.
@@ -83,11 +107,9 @@ async fn settle(context: &Context, waiting: impl Iterator<Item = (u64, Ticket)>)
 
 /// Enqueues by hand, each task under a key of its own, without a request id.
 pub(super) async fn keyed(context: Context, phase: watch::Receiver<Phase>, mut dice: Dice) {
-    let url = format!("http://{}", context.address);
-    let channel = Endpoint::from_shared(url).unwrap().connect_lazy();
     let mut by_hand = ByHand {
         context: context.clone(),
-        stub: TaskServiceClient::new(channel),
+        stub: TaskServiceClient::new(context.channel()),
         beat: work::beat(),
     };
     let mut accepted: Vec<Keyed> = Vec::new();
@@ -161,13 +183,17 @@ impl ByHand {
                 assert!(lost, "a key that was refused: {status:?}");
                 Enqueued::Unknown
             }
-            Err(_elapsed) => Enqueued::Unknown,
+            Err(_elapsed) => {
+                // The connection may be dead and not know it.
+                self.stub = TaskServiceClient::new(self.context.channel());
+                Enqueued::Unknown
+            }
         }
     }
 }
 
 /// The next marker, as soon as there is room for it; `None` when the load is over.
-async fn next(
+pub(super) async fn next(
     context: &Context,
     phase: &watch::Receiver<Phase>,
     beat: &mut Interval,
@@ -183,7 +209,11 @@ async fn next(
 
 /// The task of a marker, noted as sent.
 fn sent(context: &Context, marker: u64, dice: &mut Dice) -> NewTask {
-    let Made { task, digest, asks } = tasks::made(marker, dice, false);
+    noted(context, marker, tasks::made(marker, dice, false))
+}
+
+fn noted(context: &Context, marker: u64, made: Made) -> NewTask {
+    let Made { task, digest, asks } = made;
     context.history.note(Fact::EnqueueInvoked {
         marker,
         digest,

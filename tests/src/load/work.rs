@@ -5,17 +5,17 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use redrive_client::v1 as pb;
-use redrive_tests::{
+use crate::{
     Dice,
     history::{Answer, Delivered, Fact, Origin, Reported, Says, digest},
     make,
 };
+use bytes::Bytes;
+use redrive_client::v1 as pb;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use super::words;
 use super::{Context, Phase, QUEUES, queue_of};
-use crate::words;
 
 /// Bytes of a result.
 const RESULT_BYTES_MAX: u64 = 300;
@@ -61,6 +61,11 @@ impl Held {
             ends_per_mille: if dice.chance(100) { 30 } else { 700 },
             counts,
         }
+    }
+
+    /// Takes down that its worker will say nothing of it.
+    pub(super) fn abandon(&self, context: &Context) {
+        context.abandoned(&self.task_id, self.run);
     }
 
     /// Chooses how the run ends.
@@ -165,8 +170,11 @@ pub(super) fn info(worker_id: String) -> pb::WorkerInfo {
 }
 
 /// How often somebody looks again whom nobody tells.
+pub(super) const BEAT: Duration = Duration::from_millis(10);
+
+/// Ticks every [`BEAT`].
 pub(super) fn beat() -> Interval {
-    let mut beat = interval(Duration::from_millis(10));
+    let mut beat = interval(BEAT);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     beat
 }

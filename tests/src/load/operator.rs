@@ -3,17 +3,17 @@
 //! Owns what each has paused, and resumes it before it leaves. The client repeats its calls under
 //! request ids, so that every answer is certain.
 
-use redrive_client::{Cancel, Client, Error, v1 as pb};
-use redrive_tests::{
+use crate::{
     Dice,
     history::{Cancelled, Fact, Recorder},
     make,
 };
+use redrive_client::{Cancel, Client, Error, v1 as pb};
 use tokio::sync::watch;
 use tonic::Code;
 
+use super::words;
 use super::{Context, OPERATORS, PATIENT, Phase, now, queue_of, work};
-use crate::words;
 
 /// Queues that one has paused at once.
 const PAUSED_MAX: usize = 2;

@@ -2,11 +2,11 @@
 //!
 //! Owns the translation alone: never talks to anybody, never judges.
 
+use crate::history::{Follows, Made, Origin};
 use redrive_client::v1 as pb;
-use redrive_tests::history::{Follows, Made, Origin};
 
 /// Where a task comes from: the end that made it, else the marker at the front of its payload.
-pub(crate) fn origin(cause: Option<&pb::Cause>, payload: &[u8]) -> Origin {
+pub fn origin(cause: Option<&pb::Cause>, payload: &[u8]) -> Origin {
     let Some(cause) = cause else {
         return Origin::Sent(marker(payload));
     };
@@ -23,8 +23,14 @@ pub(crate) fn origin(cause: Option<&pb::Cause>, payload: &[u8]) -> Origin {
     })
 }
 
-/// The number that every payload of a producer begins with.
+/// The number that every payload of a producer begins with, or that a request's URL ends with.
 fn marker(payload: &[u8]) -> u64 {
+    if payload.starts_with(br#"{"url""#) {
+        // No marker in bytes is that large.
+        let text = std::str::from_utf8(payload).unwrap_or_default();
+        let path = text.split(['/', '"']).nth(6);
+        return path.and_then(|path| path.parse().ok()).unwrap_or(0);
+    }
     payload.first_chunk().copied().map_or(0, u64::from_le_bytes)
 }
 
@@ -49,7 +55,7 @@ fn follows(transition: pb::Transition) -> Follows {
 }
 
 /// Milliseconds since 1970.
-pub(crate) fn ms(at: Option<prost_types::Timestamp>) -> u64 {
+pub fn ms(at: Option<prost_types::Timestamp>) -> u64 {
     let at = at.unwrap_or_default();
     let ms = at.seconds * 1000 + i64::from(at.nanos) / 1_000_000;
     u64::try_from(ms).unwrap()

@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
+use crate::{Dice, make};
 use redrive_client::v1::{self as pb, worker_service_client::WorkerServiceClient};
-use redrive_tests::{Dice, make};
 use tokio::{sync::watch, time::timeout};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use super::{
     Context, Phase, now,
@@ -39,9 +39,7 @@ impl UnaryWorker {
 
     /// Works until the end.
     pub(super) async fn run(mut self, phase: watch::Receiver<Phase>) {
-        let url = format!("http://{}", self.context.address);
-        let channel = Endpoint::from_shared(url).unwrap().connect_lazy();
-        let mut stub = WorkerServiceClient::new(channel);
+        let mut stub = WorkerServiceClient::new(self.context.channel());
         let mut beat = work::beat();
         while now(&phase) != Phase::End {
             self.lease(&mut stub, now(&phase)).await;
@@ -58,13 +56,16 @@ impl UnaryWorker {
             lease_ttl: Some(make::ms(1000)),
             ..Default::default()
         };
-        let Ok(Ok(leased)) = timeout(CALL_MAX, stub.lease_tasks(request)).await else {
-            return;
+        let leased = match timeout(CALL_MAX, stub.lease_tasks(request)).await {
+            Ok(Ok(leased)) => leased,
+            Ok(Err(_status)) => return,
+            Err(_elapsed) => return *stub = WorkerServiceClient::new(self.context.channel()),
         };
         for delivery in leased.into_inner().deliveries {
             let mut held = Held::of(&self.context, delivery, &mut self.dice);
             // Sometimes a worker forgets what it holds.
-            if phase == Phase::Load && self.dice.chance(15) {
+            if self.context.stumbles(phase, &mut self.dice, 15) {
+                held.abandon(&self.context);
                 continue;
             }
             held.choose(phase, &mut self.dice);
@@ -79,8 +80,11 @@ impl UnaryWorker {
         let held = self.unreported.iter();
         let reports: Vec<_> = held.filter_map(|held| held.send(&self.context)).collect();
         let request = pb::ReportTasksRequest { reports };
-        let Ok(Ok(answer)) = timeout(CALL_MAX, stub.report_tasks(request)).await else {
-            return;
+        let answer = match timeout(CALL_MAX, stub.report_tasks(request)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_status)) => return,
+            // The next call makes a connection of its own: this one may be dead and not know it.
+            Err(_elapsed) => return *stub = WorkerServiceClient::new(self.context.channel()),
         };
         let acks = answer.into_inner().acks;
         assert_eq!(acks.len(), self.unreported.len(), "one for each report");
