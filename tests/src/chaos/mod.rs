@@ -4,8 +4,8 @@
 //! Owns the course: a stage is set, faults come one after the other while everybody works, then they
 //! stop, everything must finish, and [`crate::history::check`] judges what was seen. `faults` is what
 //! can happen, `sleep` a coordinator that sleeps, `flood` clients that take all they can get. Never
-//! decides what is right. Invariants: which fault comes when is drawn from the seed alone; what it
-//! meets is up to the machine, so that a seed repeats the faults and not every moment. All traffic
+//! decides what is right. Invariants: which fault comes after which, and how, is drawn from the seed
+//! alone; what it meets is up to the machine, so that a seed repeats the faults and not every moment. All traffic
 //! stays on 127.0.0.1.
 
 mod faults;
@@ -131,8 +131,9 @@ pub fn command(seed: u64, faults: u32) -> String {
 pub async fn episode(settings: &Settings) -> Report {
     let mut dice = Dice::new(settings.seed);
     let mut stage = Stage::set(settings, &mut dice).await;
-    for _ in 0..settings.faults {
-        faults::strike(&mut stage, &mut dice).await;
+    for fault in faults::plan(&mut dice, settings.faults) {
+        let own = Dice::new(dice.any());
+        faults::strike(&mut stage, fault, own).await;
     }
     stage.finish().await
 }

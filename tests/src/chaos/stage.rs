@@ -103,13 +103,6 @@ impl Stage {
         *self.faults.entry(fault).or_default() += 1;
     }
 
-    /// Somebody's address of the coordinator.
-    pub(super) fn somebody(&self, dice: &mut Dice) -> Context {
-        let network = dice.between(0, NETWORKS);
-        let network = &self.networks[usize::try_from(network).unwrap()];
-        self.context.via(network.address())
-    }
-
     /// Keeps what a rude client has open; the oldest of too many is let go.
     pub(super) fn keep(&mut self, kept: Option<Kept>) {
         self.kept.extend(kept);

@@ -61,7 +61,9 @@ pub async fn visit(context: Context, mut dice: Dice) {
         let mut stub = TaskServiceClient::new(context.channel())
             .max_encoding_message_size(2 * PAYLOADS_TOO_MANY * PAYLOAD_BYTES_MAX);
         match feat {
-            Feat::Payload(bytes) => one(&context, &mut stub, (bytes, allowed), &mut dice).await,
+            Feat::Payload(bytes) => {
+                one(&context, &mut stub, (bytes, allowed), &mut dice).await;
+            }
             Feat::Batch(count) => {
                 many(
                     &context,
@@ -79,12 +81,18 @@ pub async fn visit(context: Context, mut dice: Dice) {
     }
 }
 
+/// Sends one task with the largest payload, and answers what came of it.
+pub async fn largest(context: &Context, dice: &mut Dice) -> Enqueued {
+    let mut stub = TaskServiceClient::new(context.channel());
+    one(context, &mut stub, (PAYLOAD_BYTES_MAX, true), dice).await
+}
+
 async fn one(
     context: &Context,
     stub: &mut TaskServiceClient<Channel>,
     (bytes, allowed): (usize, bool),
     dice: &mut Dice,
-) {
+) -> Enqueued {
     let (marker, spec) = sent(context, bytes, dice);
     let request = pb::EnqueueTaskRequest {
         task: Some(spec),
@@ -99,7 +107,8 @@ async fn one(
         allowed || !matches!(outcome, Enqueued::Accepted(_)),
         "{bytes} bytes were taken"
     );
-    context.ended(marker, outcome);
+    context.ended(marker, outcome.clone());
+    outcome
 }
 
 async fn many(

@@ -59,6 +59,12 @@ pub async fn until_all_ended(address: SocketAddr) {
     patiently(DRAIN_MAX, "all tasks have ended", ended).await;
 }
 
+/// Reads every queue.
+pub async fn at_queues(address: SocketAddr) -> usize {
+    let queues = client(address).await.queues().try_collect::<Vec<_>>();
+    queues.await.unwrap().len()
+}
+
 /// Writes down every task and every queue.
 pub async fn at_everything(address: SocketAddr, history: &Recorder) {
     let client = client(address).await;

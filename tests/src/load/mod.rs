@@ -92,6 +92,8 @@ pub struct Context {
     pub history: Recorder,
     manners: Manners,
     markers: Arc<AtomicU64>,
+    /// Tasks for which there was room.
+    begun: Arc<AtomicU64>,
     completed: Arc<AtomicU64>,
     recent: Arc<Mutex<VecDeque<String>>>,
     /// Enqueues that were answered by what an earlier sending of theirs had done.
@@ -107,6 +109,7 @@ impl Context {
             history,
             manners: Manners::Human,
             markers: Arc::new(AtomicU64::new(1)),
+            begun: Arc::default(),
             completed: Arc::default(),
             recent: Arc::default(),
             repeated: Arc::default(),
@@ -143,14 +146,17 @@ impl Context {
 
     /// The next marker, where there is room for another task.
     fn marker(&self) -> Option<u64> {
-        let open = self.markers.load(Ordering::Relaxed);
+        let open = self.begun.load(Ordering::Relaxed);
         // One in ten may end in another way than by a completion.
         let done = self.completed.load(Ordering::Relaxed);
         let room = open < done + done / 4 + BACKLOG_MAX && open < TASKS_MAX;
-        room.then(|| self.markers.fetch_add(1, Ordering::Relaxed))
+        room.then(|| {
+            self.begun.fetch_add(1, Ordering::Relaxed);
+            self.any_marker()
+        })
     }
 
-    /// The next marker, whether there is room or not.
+    /// The next marker, of somebody who does not ask for room.
     fn any_marker(&self) -> u64 {
         self.markers.fetch_add(1, Ordering::Relaxed)
     }
@@ -242,8 +248,8 @@ impl Load {
     /// Everybody begins. They reach the coordinator by these addresses, in turn.
     #[must_use]
     pub fn begin(context: &Context, routes: &[SocketAddr], dice: &mut Dice) -> Self {
-        let (phase, seen) = watch::channel(Phase::Load);
-        let (mut producers, mut workers) = (JoinSet::new(), JoinSet::new());
+        let mut load = Self::workers(context, routes, dice);
+        let (producers, seen) = (&mut load.producers, load.phase.subscribe());
         let mut dice = || Dice::new(dice.any());
         let mut routes = routes.iter().cycle();
         let mut context = || context.via(*routes.next().unwrap());
@@ -256,6 +262,17 @@ impl Load {
             let operator = operator::Operator::new(context(), number, dice());
             producers.spawn(operator.run(seen.clone()));
         }
+        load
+    }
+
+    /// Workers begin, and nobody else.
+    #[must_use]
+    pub fn workers(context: &Context, routes: &[SocketAddr], dice: &mut Dice) -> Self {
+        let (phase, seen) = watch::channel(Phase::Load);
+        let mut workers = JoinSet::new();
+        let mut dice = || Dice::new(dice.any());
+        let mut routes = routes.iter().cycle();
+        let mut context = || context.via(*routes.next().unwrap());
         for number in 0..STREAM_WORKERS {
             let worker = stream_worker::StreamWorker::new(context(), number, dice());
             workers.spawn(worker.run(seen.clone()));
@@ -270,7 +287,7 @@ impl Load {
         }
         Self {
             phase,
-            producers,
+            producers: JoinSet::new(),
             workers,
         }
     }
@@ -286,9 +303,14 @@ impl Load {
         self.producers.spawn(producer);
     }
 
+    /// Everything is completed from now on.
+    pub fn only_completes(&self) {
+        self.phase.send_replace(Phase::Drain);
+    }
+
     /// Nothing new comes, and everything is completed from now on.
     pub async fn drain(&mut self) {
-        self.phase.send_replace(Phase::Drain);
+        self.only_completes();
         until_left(&mut self.producers).await;
     }
 

@@ -4,14 +4,20 @@
 //! Owns what each left behind, as long as somebody keeps it. What was on its way when they vanished
 //! has a fate that nobody knows, and the history says so.
 
-use std::{any::Any, fmt, time::Duration};
+use std::{any::Any, convert::Infallible, fmt, future::poll_fn, time::Duration};
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use http_body_util::StreamBody;
+use hyper::body::Frame;
 
 use redrive_client::v1::{
     self as pb, event_service_client::EventServiceClient, task_service_client::TaskServiceClient,
     work_request, worker_service_client::WorkerServiceClient,
 };
-use tokio::{io::AsyncWriteExt as _, net::TcpStream, sync::mpsc, time::timeout};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, sync::mpsc, task::JoinSet, time::timeout};
 use tokio_stream::{iter, wrappers::ReceiverStream};
+use tonic::codegen::{Service as _, http};
 
 use super::{
     Context,
@@ -29,8 +35,16 @@ const OPEN_MAX: Duration = Duration::from_secs(5);
 const DEAF_CAPACITY: u32 = 64;
 /// Items of a stream whose sender vanishes.
 const ITEMS_MAX: u64 = 100;
+/// How long a call is watched that is to wait.
+const WAIT_TO_SEE: Duration = Duration::from_millis(200);
 /// The longest that somebody stays before they vanish, in microseconds.
 const STAY_US_MAX: u64 = 20_000;
+/// Bytes of the largest message.
+const MESSAGE_BYTES_MAX: u32 = 4 << 20;
+/// Bytes of it that are sent at once.
+const CHUNK_BYTES: usize = 64 << 10;
+/// What it is sent to.
+const METHOD: &str = "/redrive.v1.TaskService/EnqueueTask";
 /// What every HTTP/2 client says first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// An empty SETTINGS frame.
@@ -81,6 +95,53 @@ pub async fn stop_halfway(context: &Context) -> Option<Kept> {
         stream.write_all(words).await.ok()?;
     }
     Some(Kept(Box::new(stream)))
+}
+
+/// Opens so many streams of events on one connection, as many as it may have, and reads none.
+pub async fn watch_at_once(context: &Context, streams: u32) -> Option<Kept> {
+    let stub = EventServiceClient::new(context.channel());
+    let mut open = Vec::new();
+    for _ in 0..streams {
+        let mut stub = stub.clone();
+        let watching = stub.watch_events(pb::WatchEventsRequest::default());
+        open.push(timeout(OPEN_MAX, watching).await.ok()?.ok()?);
+    }
+    // One too many waits until another one ends.
+    let mut one_more = stub.clone();
+    let watching = one_more.watch_events(pb::WatchEventsRequest::default());
+    let waits = timeout(WAIT_TO_SEE, watching).await;
+    assert!(
+        waits.is_err(),
+        "{streams} streams are not the most: {waits:?}"
+    );
+    Some(Kept(Box::new((stub, open))))
+}
+
+/// Begins a call whose message is the largest, and stops a byte before its end.
+#[must_use]
+pub fn half_a_message(context: &Context) -> Kept {
+    let chunk = Bytes::from_static(&[0; CHUNK_BYTES]);
+    let mut prefix = vec![0];
+    prefix.extend(u32::to_be_bytes(MESSAGE_BYTES_MAX));
+    let whole = MESSAGE_BYTES_MAX as usize / CHUNK_BYTES;
+    let chunks = std::iter::once(Bytes::from(prefix))
+        .chain(std::iter::repeat_n(chunk.clone(), whole - 1))
+        .chain(std::iter::once(chunk.slice(1..)));
+    let frames = chunks.map(|bytes| Ok::<_, Infallible>(Frame::data(bytes)));
+    let body = StreamBody::new(futures::stream::iter(frames).chain(futures::stream::pending()));
+    let request = http::Request::post(format!("http://{}{METHOD}", context.address))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(tonic::body::Body::new(body));
+    let mut channel = context.channel();
+    let mut call = JoinSet::new();
+    call.spawn(async move {
+        let ready = poll_fn(|cx| channel.poll_ready(cx)).await;
+        // It waits for an answer for ever; whoever drops the set ends that.
+        ready.ok()?;
+        channel.call(request.ok()?).await.ok()
+    });
+    Kept(Box::new(call))
 }
 
 /// Enqueues a task and is gone before the answer, most of the time.
