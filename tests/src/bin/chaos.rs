@@ -16,8 +16,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::Parser;
-use redrive_tests::chaos::{self, Settings};
+use clap::{Parser, ValueEnum};
+use redrive_tests::chaos::{self, Report, Settings, flood, sleep};
 
 /// Plays chaos against real processes, and ends with the first promise that is broken.
 #[derive(Debug, Parser)]
@@ -31,12 +31,33 @@ struct Args {
     /// No episode begins after so many minutes
     #[arg(long, default_value_t = 1)]
     minutes: u64,
-    /// Faults of an episode
+    /// What is played
+    #[arg(long, value_enum, default_value_t = Course::Faults)]
+    course: Course,
+    /// Faults of an episode, where faults are played
     #[arg(long, default_value_t = 60)]
     faults: u32,
     /// The binary of Redrive [default: the one beside this one]
     #[arg(long)]
     redrive: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Course {
+    /// Bad networks, stopped and killed processes, rude clients
+    Faults,
+    /// A coordinator that sleeps beyond the grace
+    Sleep,
+    /// Clients that take all they can get
+    Flood,
+}
+
+async fn play(course: Course, settings: &Settings) -> Report {
+    match course {
+        Course::Faults => chaos::episode(settings).await,
+        Course::Sleep => sleep::episode(settings).await,
+        Course::Flood => flood::episode(settings).await,
+    }
 }
 
 fn seed(text: &str) -> Result<u64, std::num::ParseIntError> {
@@ -70,8 +91,12 @@ fn main() {
             seed: args.seed + episodes,
             faults: args.faults,
         };
-        println!("{}", chaos::command(settings.seed, settings.faults));
-        let report = runtime.block_on(chaos::episode(&settings));
+        println!(
+            "{}, {:?}",
+            chaos::command(settings.seed, settings.faults),
+            args.course
+        );
+        let report = runtime.block_on(play(args.course, &settings));
         println!("{report}");
         report.assert_kept();
         for (name, count) in &report.faults {
