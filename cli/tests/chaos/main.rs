@@ -5,8 +5,6 @@
 //! Owns the seeds and what must at least have happened. The courses are `redrive_tests::chaos`, the
 //! judge is `redrive_tests::history::check`. A failure tells the seed and the command that repeats it.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::io::Write as _;
 
 use redrive_tests::chaos::{self, Report, Settings, flood, sleep};

@@ -6,10 +6,11 @@ use std::{net::SocketAddr, time::Duration};
 
 use crate::{
     history::{Counted, Fact, Found, FoundRun, Recorder, RunEnd, Says, Stands, digest},
-    wait::{patiently, until},
+    wait::until,
 };
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use redrive_client::{Client, v1 as pb};
+use tokio::time::timeout;
 
 use super::words::{self, ms};
 
@@ -17,6 +18,8 @@ use super::words::{self, ms};
 const READS_AT_ONCE: usize = 32;
 /// How long the last task may take on a busy machine.
 const DRAIN_MAX: Duration = Duration::from_secs(90);
+/// Tasks that are told of where they do not end.
+const LIVE_TOLD: usize = 4;
 /// So often in a row nothing lives, and nothing came: what an end makes may be on its way from queue
 /// to queue, where nobody counts it.
 const LOOKS: u32 = 10;
@@ -56,7 +59,28 @@ pub async fn until_all_ended(address: SocketAddr) {
         before = enqueued;
         (still == LOOKS).then_some(())
     });
-    patiently(DRAIN_MAX, "all tasks have ended", ended).await;
+    if timeout(DRAIN_MAX, ended).await.is_err() {
+        let left = still_live(&client).await;
+        panic!("after {DRAIN_MAX:?} not all tasks have ended: {left:#?}");
+    }
+}
+
+/// Some of the tasks that have not ended, and the queues that have any.
+async fn still_live(client: &Client) -> (Vec<pb::Task>, Vec<pb::Queue>) {
+    let live = |task: &pb::Task| stands(task.state()) == Stands::Live;
+    let tasks = client.list(client.select("", "")).try_collect::<Vec<_>>();
+    let tasks = tasks.await.unwrap().into_iter().filter(live);
+    let mut told = Vec::new();
+    for task in tasks.take(LIVE_TOLD) {
+        let mut task = client.get(&task.task_id).await.unwrap();
+        if let Some(spec) = &mut task.spec {
+            spec.payload = None;
+        }
+        told.push(task);
+    }
+    let queues = client.queues().try_collect::<Vec<_>>().await.unwrap();
+    let live = queues.into_iter().filter(|queue| counted(queue).live > 0);
+    (told, live.collect())
 }
 
 /// Reads every queue.
