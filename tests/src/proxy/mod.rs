@@ -3,8 +3,8 @@
 //!
 //! Owns a listener and forwards bytes both ways, unseen. Never looks at them. Invariants: bytes stay in
 //! order; a cut ends every connection that it is for, both ends; what is held back is delivered when
-//! the way is open again, or lost by a cut; a connection that lost bytes, or one of its ends, is cut
-//! when the network is fair again. Chance (jitter) is seeded.
+//! the way is open again, or lost by a cut; a connection that lost bytes is cut when the
+//! network is fair again. Chance (jitter) is seeded.
 
 mod pump;
 mod weather;
@@ -42,7 +42,11 @@ struct Link {
 
 impl Link {
     fn spoil(&self) {
-        self.spoilt.store(true, Ordering::Relaxed);
+        self.spoilt.store(true, Ordering::SeqCst);
+        // The network may have become fair in this very moment, and not seen it.
+        if self.state.borrow().weather == Weather::FAIR {
+            self.cut(Cut::Reset);
+        }
     }
 
     fn cut(&self, how: Cut) {
@@ -111,10 +115,8 @@ impl Proxy {
         let mut links = lock(&self.links);
         links.weather = weather;
         for link in links.open.values() {
-            let fair = weather == Weather::FAIR;
-            let spoilt = fair && link.spoilt.load(Ordering::Relaxed);
             link.state.send_modify(|state| state.weather = weather);
-            if spoilt {
+            if weather == Weather::FAIR && link.spoilt.load(Ordering::SeqCst) {
                 link.cut(Cut::Reset);
             }
         }

@@ -3,7 +3,6 @@
 //! Owns what is on its way. Never reorders it, and never holds more than [`CHUNKS_MAX`] chunks: then
 //! it reads no further, as a network whose buffers are full.
 
-use std::future::pending;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -21,7 +20,7 @@ const CHUNKS_MAX: usize = 64;
 /// Some bytes and when they arrive.
 type Chunk = (Instant, Vec<u8>);
 
-/// Forwards until either end is gone; where the network does not tell of that, for ever.
+/// Forwards until either end is gone; where the network does not tell of that, until it does.
 pub(super) async fn pump(
     (from, to): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
     link: &Link,
@@ -33,10 +32,9 @@ pub(super) async fn pump(
     let written = write(due, to, link, way);
     // The writer ends when it has written what was read before the end.
     tokio::join!(read(from, chunks, state, dice), written);
-    if !link.state.borrow().weather.tells_ends {
-        link.spoil();
-        pending().await
-    }
+    // Where ends are not told of, the other end hears of this one when they are again, or by a cut.
+    let mut state = link.state.subscribe();
+    drop(state.wait_for(|state| state.weather.tells_ends).await);
 }
 
 async fn read(
