@@ -16,8 +16,9 @@ use crate::{
     wait::lasting,
 };
 
-/// The shortest and the longest that a fault lasts which is to be borne, in milliseconds.
-const SHORT_MS: (u64, u64) = (50, 600);
+/// The shortest and the longest that a fault lasts which is to be borne, in milliseconds: up to just
+/// below the grace, when workers have given up what they ran.
+const SHORT_MS: (u64, u64) = (50, 950);
 /// The same of one that is not, beyond the grace.
 const LONG_MS: (u64, u64) = (300, 900);
 /// Things seen between two faults, at the most.

@@ -15,16 +15,17 @@ use crate::{
 
 /// What tasks may take.
 const MEMORY_LIMIT: &str = "96MiB";
-/// Most memory that the coordinator may have had, in bytes: what tasks may take and, for
-/// [`READERS`] that read nothing, a window and a message each, twice over.
-pub const MEMORY_MAX_BYTES: u64 = 640 << 20;
+/// Most memory that the coordinator may have had, in bytes: twice what it takes for the tasks, for
+/// [`HALVES`] of the largest message and for everybody's buffers.
+pub const MEMORY_MAX_BYTES: u64 = 448 << 20;
 /// Streams of events and of work that nobody reads, of each.
 const READERS: u64 = 24;
 /// Connections that say a word and no more.
 const CONNECTIONS: u64 = 1500;
 /// Streams of one connection: as many as it may have.
 const STREAMS: u32 = 256;
-/// Calls that stop in the middle of the largest message.
+/// Calls that stop just before the end of the largest message. Each takes what it has sent: nothing but
+/// the numbers of connections and of streams bounds them together, so there are few.
 const HALVES: u64 = 16;
 /// Sends of the largest payload, at the most.
 const SENDS_MAX: u32 = 400;
