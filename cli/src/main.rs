@@ -24,8 +24,14 @@ mod values;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use mimalloc::MiMalloc;
 
 use crate::args::Cli;
+
+// A task is allocated on one thread and freed on another several times on its way, which the
+// system's allocator is slow at: docs/performance.md has the figures.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     run(Cli::parse()).unwrap_or_else(|error| exit::report(&error))
