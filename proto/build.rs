@@ -1,4 +1,5 @@
-//! Compiles the protos with protox: no protoc is needed on the machine.
+//! Compiles the protos with protox: no protoc is needed on the machine. Never writes outside of
+//! cargo's own folder.
 
 use std::{env, error::Error, fs, path::PathBuf};
 

@@ -1,4 +1,5 @@
 //! What every verb is given: the flags that all share, the output, and the way to the coordinator.
+//! Never reads the environment: clap does.
 
 use redrive_client::{Address, Client, limits::ACTOR_BYTES_MAX};
 

@@ -1,4 +1,5 @@
-//! The bench's clock, and what a stretch of work cost: time, and CPU on both sides.
+//! The bench's clock, and what a stretch of work cost: time, and CPU on both sides. Never decides
+//! what is measured: phases do.
 
 use std::time::{Duration, Instant};
 

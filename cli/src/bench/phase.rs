@@ -1,4 +1,5 @@
-//! The phases: their names, what each measures, and how much it does unless told otherwise.
+//! The phases: their names, what each measures, and how much it does unless told otherwise. Owns
+//! the list alone; what a phase does is in `phases`.
 
 use std::collections::BTreeSet;
 

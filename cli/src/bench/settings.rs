@@ -1,4 +1,5 @@
-//! What a bench is run with, checked: everything that the phases read.
+//! What a bench is run with, checked: everything that the phases read. Never reads the command
+//! line: `commands/bench.rs` does.
 
 use std::{path::PathBuf, time::Duration};
 

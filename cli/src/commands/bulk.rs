@@ -1,4 +1,5 @@
-//! Acts on many tasks: what they share, and how they look and ask before they act.
+//! Acts on many tasks: what they share, and how they look and ask before they act. Never acts
+//! before the answer.
 
 use clap::Args;
 use futures::{TryStream, TryStreamExt as _};

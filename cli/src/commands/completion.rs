@@ -1,4 +1,5 @@
-//! `completion`: a script that teaches a shell the verbs and flags.
+//! `completion`: a script that teaches a shell the verbs and flags. Never names one itself: clap
+//! has the only definition.
 
 use std::process::ExitCode;
 

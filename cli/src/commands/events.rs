@@ -1,4 +1,5 @@
-//! `events`: what happens to tasks, line by line, until the reader goes away.
+//! `events`: what happens to tasks, line by line, until the reader goes away. Never asks again for
+//! what it missed: it says how to.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,5 @@
-//! `info`: what the coordinator is, what it promises and what it allows.
+//! `info`: what the coordinator is, what it promises and what it allows. Shows only what it was
+//! answered, and never guesses.
 
 use std::{collections::BTreeMap, process::ExitCode};
 

@@ -1,4 +1,5 @@
-//! `kind`: what holds for all tasks of a kind, whichever queue they are in.
+//! `kind`: what holds for all tasks of a kind, whichever queue they are in. Never resolves levels:
+//! the coordinator does.
 
 use std::{path::PathBuf, process::ExitCode};
 

@@ -1,4 +1,5 @@
-//! What a handler is given, from flags: JSON, or a file of any bytes.
+//! What a handler is given, from flags: JSON, or a file of any bytes. Never looks into it beyond
+//! whether it is JSON.
 
 use std::path::PathBuf;
 

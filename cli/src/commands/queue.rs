@@ -1,4 +1,5 @@
-//! `queue`: how full queues are, what holds for their tasks, pause and resume.
+//! `queue`: how full queues are, what holds for their tasks, pause and resume. Owns the flags;
+//! `queue_view` owns how queues look.
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 

@@ -1,4 +1,4 @@
-//! `task update`: change a live task.
+//! `task update`: change a live task. Sends only what was named, and never what was not.
 
 use std::time::{Duration, SystemTime};
 

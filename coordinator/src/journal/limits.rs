@@ -1,4 +1,4 @@
-//! The bounds of the journal, by name.
+//! The bounds of the journal, by name. Owns the numbers and never a decision (I9).
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
 //! DeadLetterService: what an operator does with tasks that will not be tried again by themselves.
+//! Never touches a task: it parses, asks and answers.
 
 use redrive_proto::v1 as pb;
 use redrive_proto::v1::dead_letter_service_server::DeadLetterService;

@@ -1,4 +1,4 @@
-//! What all services share: the way to the engine, and lists.
+//! What all services share: the way to the engine, and lists. Never knows one service from another.
 
 use std::sync::Arc;
 

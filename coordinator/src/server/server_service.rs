@@ -1,4 +1,5 @@
-//! ServerService: what the coordinator is, promises and allows.
+//! ServerService: what the coordinator is, promises and allows. Shows limits by name and never sets
+//! one.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! An engine made of one closure, behind the real inbox.
+//! An engine made of one closure, behind the real inbox. Of tests only, and never in a product.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
 //! WorkerService: the stream's door, the unary trio that means the same, and the operators' view of
-//! workers.
+//! workers. Never judges a report: it parses, asks and answers.
 
 use std::sync::Arc;
 

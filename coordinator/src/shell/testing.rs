@@ -1,4 +1,4 @@
-//! What several tests of the shell need.
+//! What several tests of the shell need. Never in a product.
 
 use std::sync::Arc;
 

@@ -210,6 +210,7 @@ fn every_clock_is_read_in_its_one_place() {
     assert_none(found);
 }
 
+/// I6: one judge.
 #[test]
 fn exactly_one_place_asks_the_judge() {
     let place = read("coordinator/src/engine/handlers/end_run.rs");

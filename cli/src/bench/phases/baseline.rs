@@ -1,5 +1,6 @@
 //! `baseline`: the rows of `enqueue` and `drain` with the bare server in the coordinator's place,
-//! so that other figures can be read as a share of what this machine could do.
+//! so that other figures can be read as a share of what this machine could do. Never judges the
+//! share: the report shows both.
 
 use super::{
     Measured, duty,

@@ -1,5 +1,6 @@
 //! `latency`: at a fixed rate, how long from the instant at which a task was to be enqueued until
-//! the call is answered, until its handler starts, and until its completion is recorded.
+//! the call is answered, until its handler starts, and until its completion is recorded. Counts
+//! from the intended instant, so that what comes late is not left out.
 
 use std::future;
 

@@ -1,5 +1,6 @@
 //! `memory`: what a waiting task takes: the growth of the resident set, and what the coordinator
-//! accounts for, each divided by the number of tasks.
+//! accounts for, each divided by the number of tasks. Never looks inside the coordinator: the
+//! system and `GetServerInfo` tell.
 
 use super::{Measured, counts, waiting};
 use crate::bench::{

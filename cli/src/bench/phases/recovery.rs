@@ -1,4 +1,5 @@
 //! `recovery`: SIGKILL with tasks waiting, the same directory again, and every task done once.
+//! Never reads the journal itself: it asks the coordinator that came back.
 
 use super::{Measured, counts, drain_all, duty, waiting};
 use crate::bench::{

@@ -1,5 +1,6 @@
 //! `retries`: every task fails some times before it succeeds, with a policy that waits next to
-//! nothing: what a run costs when the judge and a timer stand behind it.
+//! nothing: what a run costs when the judge and a timer stand behind it. Owns the policy that it
+//! runs under; never checks delays.
 
 use redrive_client::v1;
 

@@ -1,4 +1,5 @@
-//! `drain` and `steady`: tasks that wait already, and producers and workers at once.
+//! `drain` and `steady`: tasks that wait already, and producers and workers at once. Owns both
+//! loads; checking that every task was done once is `check`'s.
 
 use super::{Measured, checked, duty, warm_up};
 use crate::bench::{

@@ -1,5 +1,6 @@
 //! `timers`: many tasks that are due at the same instant: how long until all of them have started,
-//! and what another queue at a fixed rate notices of it.
+//! and what another queue at a fixed rate notices of it. Owns what late means here, and never
+//! judges it.
 
 use std::time::Duration;
 

@@ -95,6 +95,7 @@ fn entity_of(recorded: &Recorded) -> Option<(ShardId, Entity)> {
     codec::entity_of(&bytes).unwrap()
 }
 
+/// I14, with the real codec.
 #[test]
 fn a_journal_that_is_cleaned_in_a_storm_says_all_there_is_at_every_cut() {
     for seed in 0..SEEDS {

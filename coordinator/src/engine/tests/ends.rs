@@ -443,6 +443,7 @@ fn a_redriven_task_that_dies_again_is_followed_again() {
     }
 }
 
+/// I15, of what follows an end.
 #[test]
 fn transfers_that_are_lost_are_sent_again_and_arrive_once() {
     let mut world = World::with(|config| config.shard_count = 16);

@@ -26,7 +26,7 @@ fn a_task_is_ready_at_once_and_its_queue_is_made_on_first_use() {
     );
 }
 
-// I12: never before its instant.
+/// I12: never before its instant.
 #[test]
 fn a_delayed_task_waits_until_its_instant_and_not_a_millisecond_less() {
     let mut world = World::new();

@@ -60,6 +60,7 @@ fn is_done_once(world: &mut World, call: &Call) -> [Answer; 2] {
     [first, second]
 }
 
+/// I15, of what is said twice.
 #[test]
 fn a_batch_over_many_shards_that_is_sent_again_is_the_same_tasks() {
     let mut world = World::with(|config| config.shard_count = 16);

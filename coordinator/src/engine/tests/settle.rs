@@ -86,7 +86,7 @@ fn a_report_sent_twice_is_recorded_once() {
     world.expect(&["t1: Succeeded", "ack t1: recorded", "ack t1: duplicate"]);
 }
 
-// I13: a run is settled once.
+/// I13: a run is settled once.
 #[test]
 fn a_failure_sent_twice_burns_one_attempt() {
     let mut world = working();

@@ -476,6 +476,8 @@ fn weather(seed: u64, steps: usize) -> Storm {
     storm
 }
 
+/// After every step the recounts (I3, I4, I5, I9) and what this storm keeps itself (I1, I7, I10, I11,
+/// I12, I13).
 #[test]
 fn whatever_happens_all_invariants_hold_and_every_task_comes_to_an_end() {
     let mut unmet = MET.to_vec();

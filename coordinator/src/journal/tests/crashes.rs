@@ -157,6 +157,7 @@ const INTERVAL: Options = options(Syncing::Interval {
     sync_every: Duration::from_millis(5),
 });
 
+/// I14, and the journal's part of I2: what was told is there.
 #[test]
 fn after_a_power_cut_at_any_operation_all_that_was_acknowledged_is_there() {
     let run = Run::record(ALWAYS, 300);

@@ -1,4 +1,5 @@
-//! A bulk act as a stream of its progress: a step is taken when the caller reads.
+//! A bulk act as a stream of its progress: a step is taken when the caller reads. Never goes ahead
+//! of its reader.
 
 use std::pin::Pin;
 

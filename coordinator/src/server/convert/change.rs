@@ -1,4 +1,5 @@
-//! What is done with a task that lives: cancels and changes.
+//! What is done with a task that lives: cancels and changes. Never looks at a task: it knows the
+//! request alone.
 
 use redrive_proto::v1 as pb;
 

@@ -1,4 +1,5 @@
-//! What workers are told: welcomes, deliveries, cancels, and who is connected.
+//! What workers are told: welcomes, deliveries, cancels, and who is connected. Never chooses what
+//! is told: effects of the engine do.
 
 use bytes::Bytes;
 use redrive_proto::v1 as pb;

@@ -1,4 +1,4 @@
-//! Failures, both ways.
+//! Failures, both ways. Names the field that cannot be used, and never judges a failure.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Kinds and their settings, both ways.
+//! Kinds and their settings, both ways. Names the field that cannot be used, and never resolves a
+//! level.
 
 use redrive_proto::v1 as pb;
 

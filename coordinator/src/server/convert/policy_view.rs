@@ -1,4 +1,5 @@
 //! Retry policies, to the wire: every field said, so that what is shown can be sent back unchanged.
+//! Never fills in a default of its own.
 
 use redrive_proto::v1 as pb;
 

@@ -1,4 +1,4 @@
-//! From tokens to comparisons.
+//! From tokens to comparisons. Never compares anything: the engine does.
 
 use std::str::FromStr as _;
 use std::sync::Arc;

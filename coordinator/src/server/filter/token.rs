@@ -1,4 +1,5 @@
-//! Cuts a filter into tokens: words, quoted texts and signs, each with its position.
+//! Cuts a filter into tokens: words, quoted texts and signs, each with its position. Never knows a
+//! field or a value.
 
 use super::FilterError;
 use crate::engine::filter::Order;

@@ -1,4 +1,5 @@
-//! What machines are told of a refusal besides its reason: google.rpc details.
+//! What machines are told of a refusal besides its reason: google.rpc details. Never chooses the
+//! code or the reason: the table does.
 
 use std::collections::HashMap;
 use std::time::Duration;

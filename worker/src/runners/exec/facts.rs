@@ -1,4 +1,4 @@
-//! What a command is told of its task.
+//! What a command is told of its task. Owns the names of its variables, and never runs anything.
 
 use crate::context::TaskContext;
 

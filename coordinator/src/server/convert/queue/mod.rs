@@ -1,4 +1,5 @@
-//! Queues and their settings, both ways.
+//! Queues and their settings, both ways. Names the field that cannot be used, and never looks at a
+//! queue.
 
 use redrive_proto::v1 as pb;
 

@@ -1,4 +1,5 @@
-//! What holds for a task and who said so, what was done with it, and how far it is.
+//! What holds for a task and who said so, what was done with it, and how far it is. Never resolves
+//! anything: the view that the engine answered says it.
 
 use redrive_proto::v1 as pb;
 

@@ -1,4 +1,5 @@
-//! What workers say: who they are, what they hold, and the messages of their stream.
+//! What workers say: who they are, what they hold, and the messages of their stream. Never judges a
+//! report or a lease: the engine does.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
