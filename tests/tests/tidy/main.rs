@@ -13,5 +13,6 @@ mod markdown;
 mod registers;
 mod rust;
 mod sizes;
+mod tables;
 mod tree;
 mod words;

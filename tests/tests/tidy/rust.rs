@@ -28,6 +28,8 @@ pub(crate) struct Named {
     pub(crate) line: usize,
     /// It stands behind `in`, as in `pub(in crate::engine)`.
     pub(crate) after_in: bool,
+    /// The modules of the same file that it stands in.
+    pub(crate) within: Vec<String>,
 }
 
 /// A function.
@@ -46,24 +48,6 @@ pub(crate) struct Function {
     pub(crate) doc: String,
 }
 
-/// An attribute that expects a lint, and whether it says why.
-#[derive(Clone, Debug)]
-pub(crate) struct Exception {
-    pub(crate) line: usize,
-    pub(crate) reason: bool,
-}
-
-/// A `mod` that is declared at the top of a file.
-#[derive(Clone, Debug)]
-pub(crate) struct Module {
-    pub(crate) name: String,
-    pub(crate) line: usize,
-    /// Its code is in the same file.
-    pub(crate) inline: bool,
-    /// Only tests have it.
-    pub(crate) test: bool,
-}
-
 /// A name that something is known by, and where it is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Name {
@@ -77,14 +61,8 @@ pub(crate) struct Rust {
     pub(crate) tokens: Vec<Token>,
     pub(crate) paths: Vec<Named>,
     pub(crate) functions: Vec<Function>,
-    pub(crate) exceptions: Vec<Exception>,
-    pub(crate) modules: Vec<Module>,
     /// Each with its variants.
     pub(crate) enums: Vec<(String, Vec<Name>)>,
-    /// Of public items, their public fields, variants and methods.
-    pub(crate) public: Vec<Name>,
-    /// Constants whose values are whole numbers, in the unit of their type: a duration in ms.
-    pub(crate) numbers: BTreeMap<String, u128>,
     pub(crate) test_lines: Vec<RangeInclusive<usize>>,
 }
 
@@ -110,7 +88,7 @@ impl Rust {
         finder.visit_file(&file);
         let mut rust = finder.found;
         flatten(stream.clone(), &mut rust.tokens);
-        name_paths(stream, &[], &mut rust.paths);
+        name_paths(stream, &[], &[], &mut rust.paths);
         rust
     }
 
@@ -168,17 +146,18 @@ fn flatten(stream: TokenStream, tokens: &mut Vec<Token>) {
     }
 }
 
-/// Adds the paths of a stream, those of groups after `before`.
-fn name_paths(stream: TokenStream, before: &[String], paths: &mut Vec<Named>) {
+/// Adds the paths of a stream that stands in these modules, those of groups after `before`.
+fn name_paths(stream: TokenStream, before: &[String], within: &[String], paths: &mut Vec<Named>) {
     let mut path: Vec<String> = before.to_vec();
     let (mut line, mut colons) = (0, 2);
-    let mut end = |path: &mut Vec<String>, line| {
+    let end = |path: &mut Vec<String>, line, paths: &mut Vec<Named>| {
         if path.len() > before.len() {
             let after_in = paths.last().is_some_and(|it: &Named| it.path == ["in"]);
             paths.push(Named {
                 path: path.clone(),
                 line,
                 after_in,
+                within: within.to_vec(),
             });
         }
         path.truncate(before.len());
@@ -188,7 +167,7 @@ fn name_paths(stream: TokenStream, before: &[String], paths: &mut Vec<Named>) {
         match tree {
             TokenTree::Ident(word) => {
                 if colons < 2 {
-                    end(&mut path, line);
+                    end(&mut path, line, paths);
                 }
                 line = word.span().start().line;
                 path.push(word.to_string());
@@ -197,29 +176,38 @@ fn name_paths(stream: TokenStream, before: &[String], paths: &mut Vec<Named>) {
             TokenTree::Punct(sign) if sign.as_char() == ':' => colons += 1,
             TokenTree::Punct(sign) if sign.as_char() == '*' && colons == 2 && line > 0 => {
                 path.push("*".to_owned());
-                end(&mut path, line);
+                end(&mut path, line, paths);
             }
             TokenTree::Group(group) => {
                 if colons == 2 && path.len() > before.len() && group.delimiter() == Delimiter::Brace
                 {
-                    groups.push((group.stream(), path.clone()));
+                    groups.push((group.stream(), path.clone(), within.to_vec()));
                     path.truncate(before.len());
                 } else {
-                    end(&mut path, line);
-                    groups.push((group.stream(), Vec::new()));
+                    end(&mut path, line, paths);
+                    let module = module_before(paths);
+                    let module = module.filter(|_| group.delimiter() == Delimiter::Brace);
+                    let within = within.iter().cloned().chain(module).collect();
+                    groups.push((group.stream(), Vec::new(), within));
                 }
                 colons = 2;
             }
             TokenTree::Punct(_) | TokenTree::Literal(_) => {
-                end(&mut path, line);
+                end(&mut path, line, paths);
                 colons = 2;
             }
         }
     }
-    end(&mut path, line);
-    for (stream, before) in groups {
-        name_paths(stream, &before, paths);
+    end(&mut path, line, paths);
+    for (stream, before, within) in groups {
+        name_paths(stream, &before, &within, paths);
     }
+}
+
+/// `a`, where the last words were `mod a`.
+fn module_before(paths: &[Named]) -> Option<String> {
+    let [.., word, name] = paths else { return None };
+    (word.path == ["mod"] && name.path.len() == 1).then(|| name.path[0].clone())
 }
 
 #[cfg(test)]
@@ -283,39 +271,10 @@ mod tests {
     }
 
     #[test]
-    fn an_exception_without_a_reason_is_seen() {
-        let found = rust("#[expect(a)]\nfn f() {}\n#[expect(b, reason = \"c\")]\nfn g() {}");
-        let reasons: Vec<bool> = found.exceptions.iter().map(|it| it.reason).collect();
-        assert_eq!(reasons, [false, true]);
-    }
-
-    #[test]
     fn words_are_found_one_after_another() {
         assert_eq!(
             rust("fn f() {\n    thread::sleep(1);\n}").lines_of(&["thread", "::", "sleep"]),
             [2]
         );
-    }
-
-    #[test]
-    fn constants_are_worked_out() {
-        let found = rust(
-            "const A: u64 = 4 * 1_024;\nconst B: usize = (1 << 3) - 1;\n\
-             const C: Duration = Duration::from_secs(2 * B as u64);\nconst D: &str = \"1\";",
-        );
-        let wanted = [("A", 4096), ("B", 7), ("C", 14_000)];
-        let wanted = wanted.map(|(name, value)| (name.to_owned(), value));
-        assert_eq!(found.numbers, BTreeMap::from(wanted));
-    }
-
-    #[test]
-    fn public_names_are_those_of_items_fields_variants_and_methods() {
-        let found = rust(
-            "pub struct A { pub b: u8, c: u8 }\npub enum D { E }\nenum F { G }\n\
-             impl A { pub fn h() {} fn i() {} }\npub(crate) fn j() {}\npub mod k {}",
-        );
-        let mut names: Vec<&str> = found.public.iter().map(|it| it.name.as_str()).collect();
-        names.sort_unstable();
-        assert_eq!(names, ["A", "D", "E", "b", "h", "k"]);
     }
 }
