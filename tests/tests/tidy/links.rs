@@ -1,14 +1,14 @@
 //! Every link of the pages leads somewhere, and every page can be found.
 //!
-//! Owns the rule for relative links and their anchors; never asks the network for others.
+//! Owns the rules for relative links, their anchors and the sources that a page names; never asks the network for others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::markdown::{anchors, links};
-use crate::tree::{Finding, Source, assert_finds, assert_none, pages, root};
+use crate::markdown::{anchors, code, links, prose};
+use crate::tree::{Finding, Source, assert_finds, assert_none, pages, root, sources};
 
 /// Where a reader begins.
-const DOORS: [&str; 2] = ["README.md", "ARCHITECTURE.md"];
+const DOORS: [&str; 3] = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"];
 
 /// A path without its `.` and `..`, or nothing where it leaves the tree.
 fn plain(path: &str) -> Option<String> {
@@ -98,6 +98,32 @@ fn hidden(pages: &[Source], doors: &[&str]) -> Vec<Finding> {
     hidden.map(find).collect()
 }
 
+/// Sources that a page names in `code`, from any folder on, and that are not there.
+fn lost_sources(pages: &[Source], sources: &[Source]) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for page in pages {
+        for (line, text) in prose(&page.text) {
+            let names = code(text).into_iter();
+            for name in names.filter(|it| it.ends_with(".rs") && !it.contains(' ')) {
+                let end = format!("/{name}");
+                if !sources
+                    .iter()
+                    .any(|it| it.path == name || it.path.ends_with(&end))
+                {
+                    let says = format!("there is no {name}: name the file as it is called now");
+                    found.push(Finding::new(&page.path, line, says));
+                }
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_source_that_a_page_names_is_there() {
+    assert_none(lost_sources(&pages(), &sources()));
+}
+
 #[test]
 fn every_link_of_the_pages_leads_somewhere() {
     assert_none(dead_links(&pages(), |path| root().join(path).exists()));
@@ -130,6 +156,15 @@ fn a_link_that_leads_nowhere_is_found() {
         assert_finds(&found, line, says);
     }
     assert_eq!(found.len(), 4);
+}
+
+#[test]
+fn a_source_that_is_not_there_any_more_is_found() {
+    let page = Source::new("a.md", "\nsee `b/c.rs`, `c.rs`, `d.rs` and `a/b.rs`");
+    let sources = ["a/b/c.rs", "d.rs", "x/b.rs"].map(|path| Source::new(path, ""));
+    let found = lost_sources(&[page], &sources);
+    assert_finds(&found, 2, "there is no a/b.rs");
+    assert_eq!(found.len(), 1);
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub(crate) struct Table {
 }
 
 /// Lines of prose with their numbers: what is not in a fenced block.
-fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
+pub(crate) fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut fenced = false;
     (1..).zip(text.lines()).filter(move |(_, line)| {
         let fence = line.trim_start().starts_with("```");
