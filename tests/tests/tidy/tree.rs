@@ -108,8 +108,10 @@ pub(crate) fn below(folder: &str, ending: &str) -> Vec<Source> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
+            let hidden = path.file_name().unwrap().to_str().unwrap().starts_with('.');
             if path.is_dir() {
-                folders.push(path);
+                // What tools leave behind is not ours.
+                folders.extend((!hidden).then_some(path));
             } else if path.extension().is_some_and(|it| it == ending) {
                 let name = path.strip_prefix(root()).unwrap().to_str().unwrap();
                 found.push(read(name));
