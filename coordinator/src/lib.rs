@@ -7,6 +7,8 @@
 pub mod codec;
 pub mod config;
 pub mod engine;
+#[cfg(test)]
+mod fuzz;
 pub mod journal;
 pub mod mutants;
 pub mod run;

@@ -14,6 +14,7 @@
 
 pub mod chaos;
 pub mod dice;
+pub mod fuzz;
 pub mod harness;
 pub mod history;
 pub mod load;

@@ -19,7 +19,7 @@ use crate::engine::retry::Policy;
 use crate::engine::retry::policy::{Match, Rule, RuleAction};
 
 /// Gives the bytes to everything that reads them. What is taken for a record has this one form.
-fn read(decoder: &mut Decoder, bytes: &[u8]) -> Result<Recorded, DecodeError> {
+pub(super) fn read(decoder: &mut Decoder, bytes: &[u8]) -> Result<Recorded, DecodeError> {
     let peeked = (entity_of(bytes), place_of(bytes));
     let decoded = decoder.decode(bytes);
     if let Ok(record) = &decoded {

@@ -4,6 +4,7 @@
 //! of every script and storm is encoded and decoded.
 
 mod doc;
+mod fuzz;
 mod golden;
 mod hostile;
 mod lifecycle;

@@ -3,6 +3,7 @@
 mod basics;
 mod crashes;
 mod faults;
+mod fuzz;
 mod repairs;
 mod rot;
 mod segments;

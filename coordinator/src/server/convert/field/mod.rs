@@ -19,7 +19,7 @@ pub(crate) const NAMESPACE_DEFAULT: &str = "default";
 /// Characters of a refused value that its refusal repeats.
 const QUOTE_CHARACTERS_MAX: usize = 48;
 /// Seconds of the last instant that a timestamp may name: the end of the year 9999.
-const TIMESTAMP_SECONDS_MAX: i64 = 253_402_300_799;
+const TIMESTAMP_SECONDS_MAX: u64 = 253_402_300_799;
 const NANOS_PER_SECOND: i32 = 1_000_000_000;
 const NANOS_PER_MS: u64 = 1_000_000;
 
@@ -302,16 +302,18 @@ pub(crate) fn instant(value: &ProtoTimestamp, at: At<'_>) -> Parsed<Timestamp> {
     if !(0..NANOS_PER_SECOND).contains(&value.nanos) {
         return Err(at.refuse("is malformed: nanos must be 0 to 999999999"));
     }
-    if value.seconds > TIMESTAMP_SECONDS_MAX {
-        return Err(at.refuse("lies beyond the year 9999"));
-    }
     let seconds = u64::try_from(value.seconds).unwrap_or(0);
     let nanos = if value.seconds < 0 {
         0
     } else {
         u64::try_from(value.nanos).unwrap_or(0)
     };
-    Ok(Timestamp(seconds * 1000 + nanos.div_ceil(NANOS_PER_MS)))
+    let ms = seconds.saturating_mul(1000) + nanos.div_ceil(NANOS_PER_MS);
+    // What was rounded up must be sayable too.
+    if ms / 1000 > TIMESTAMP_SECONDS_MAX {
+        return Err(at.refuse("lies beyond the year 9999"));
+    }
+    Ok(Timestamp(ms))
 }
 
 /// The variant of this number.

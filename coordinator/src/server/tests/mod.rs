@@ -1,5 +1,7 @@
 //! The server over a real socket: what is served, the limits of messages, and the way down.
 
+mod fuzz;
+
 use futures::StreamExt as _;
 use redrive_proto::v1 as pb;
 use redrive_proto::v1::event_service_client::EventServiceClient;
