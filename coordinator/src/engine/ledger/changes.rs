@@ -78,7 +78,7 @@ impl Task {
         self.deferrals = 0;
         self.unstarted_in_row = 0;
         self.timeouts_hit = 0;
-        self.redrives += 1;
+        self.redrives = self.redrives.saturating_add(1);
         if let Some(life) = self.life_mut() {
             life.from = *not_before;
             life.begun = false;

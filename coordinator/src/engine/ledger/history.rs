@@ -123,7 +123,7 @@ impl History {
         }
         if self.last.len() == HISTORY_RUNS_MAX {
             self.last.pop_front();
-            self.omitted += 1;
+            self.omitted = self.omitted.saturating_add(1);
         }
         self.last.push_back(record);
     }

@@ -7,6 +7,7 @@
 mod changes;
 pub mod history;
 mod images;
+mod impossible;
 mod keep;
 pub mod kind;
 pub mod memory;

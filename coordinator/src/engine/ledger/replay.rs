@@ -1,7 +1,7 @@
 //! Replay: what the journal says, made facts again.
 //!
 //! Owns what replay checks before it applies: that no event is missing, and that an event speaks of
-//! an entity that is known. Never decides anything and reads no clock (I7). A log that was cleaned
+//! an entity that is known (and, in `impossible`, that it can have happened). Never decides anything and reads no clock (I7). A log that was cleaned
 //! may, up to the record that says so, speak of entities whose records are gone: such an event is
 //! skipped, because the entity either ended before it could be recorded again or its image is still
 //! to come (rule 1).
@@ -51,6 +51,12 @@ pub enum ReplayProblem {
         /// The latest one before it.
         last: u64,
     },
+    /// It cannot have happened after what was replayed before.
+    #[error("says what cannot be: {what}")]
+    Impossible {
+        /// What.
+        what: &'static str,
+    },
     /// It speaks of what is not there.
     #[error("speaks of {what}, which is not known")]
     Unknown {
@@ -68,7 +74,8 @@ impl Ledger {
     /// Makes an event of the journal a fact again, or skips it where the log is partial.
     ///
     /// # Errors
-    /// Where events are missing, or it speaks of what is not known and the log is whole.
+    /// Where events are missing, it cannot have happened, or it speaks of what is not known and the
+    /// log is whole.
     pub(in crate::engine) fn replay(
         &mut self,
         seq: u64,
@@ -78,6 +85,9 @@ impl Ledger {
         if seq != self.last_seq + 1 && !opens {
             let last = self.last_seq;
             return Err(ReplayProblem::OutOfSequence { last });
+        }
+        if let Some(what) = self.impossible(seq, event) {
+            return Err(ReplayProblem::Impossible { what });
         }
         match self.unknown(event) {
             None => self.apply(seq, event),

@@ -145,6 +145,22 @@ fn what_speaks_of_an_unknown_task_is_refused_in_a_log_that_is_whole() {
     assert_eq!(problem, ReplayProblem::Unknown { what });
 }
 
+#[test]
+fn what_cannot_have_happened_is_refused_and_not_applied() {
+    let mut world = World::new();
+    world.enqueue("t1", "mail");
+    world.hello("w1", &["mail"], 1);
+    world.begin("w1");
+    let begun = world.replay_renumbered(|event| !matches!(event, Event::LeaseGranted { .. }));
+    let Err(error @ ReplayError::Event { .. }) = begun else {
+        panic!("{begun:?}")
+    };
+    assert_eq!(
+        error.to_string(),
+        "event 3 of shard 0 says what cannot be: something that cannot happen to a task in its state"
+    );
+}
+
 fn try_enqueue(world: &mut World) -> Result<(), Rejection> {
     let task = super::world::new_task("mail");
     world.call(enqueue_call(vec![task])).map(drop)

@@ -5,25 +5,28 @@
 //! by a panic that something does not hold. Two engines run the same targets: a plain `cargo test`
 //! gives each the whole corpus and a fixed number of changed inputs, the same ones every time; a
 //! build with `--cfg fuzzing` (`.ci/fuzz`) hands the target to libFuzzer, which is led by coverage
-//! and stops when it is told to. This file is also compiled into crates whose insides are fuzzed.
+//! and stops when it is told to.
 
 #[cfg(not(fuzzing))]
 mod changes;
 
 use std::path::Path;
 
+#[cfg(not(fuzzing))]
+use rand::{SeedableRng as _, rngs::StdRng};
+
 /// Bytes of an input, at most.
-pub const INPUT_BYTES_MAX: usize = 16 << 10;
+pub(super) const INPUT_BYTES_MAX: usize = 16 << 10;
 
 /// Something to be fuzzed.
 #[derive(Clone, Copy, Debug)]
-pub struct Target<'a> {
+pub(crate) struct Target<'a> {
     /// The folder with its inputs, relative to the package.
-    pub corpus: &'a str,
+    pub(crate) corpus: &'a str,
     /// How many changed inputs a plain test gives it.
-    pub tries: u64,
+    pub(crate) tries: u64,
     /// Makes inputs of real things, from which the corpus began.
-    pub seeds: fn() -> Vec<Vec<u8>>,
+    pub(crate) seeds: fn() -> Vec<Vec<u8>>,
 }
 
 /// Gives the target inputs until one makes it panic, or the engine has enough.
@@ -31,11 +34,8 @@ pub struct Target<'a> {
 /// # Panics
 /// Where the target does, or the corpus is not there.
 #[cfg(fuzzing)]
-pub fn run(package: &str, target: &Target<'_>, check: fn(&[u8])) {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "only the script of the fuzzer sets it"
-    )]
+pub(crate) fn run(target: &Target<'_>, check: fn(&[u8])) {
+    // Set by `.ci/fuzz seeds`, and by nothing else.
     let seeds_to = std::env::var_os("REDRIVE_FUZZ_SEEDS_TO");
     if let Some(folder) = seeds_to {
         for (number, seed) in (target.seeds)().iter().enumerate() {
@@ -44,7 +44,7 @@ pub fn run(package: &str, target: &Target<'_>, check: fn(&[u8])) {
         }
         return;
     }
-    let _unused = (package, target.corpus, target.tries);
+    let _plain = target.tries;
     bolero::check!(name = target.corpus).for_each(|input: &[u8]| check(input));
 }
 
@@ -53,15 +53,16 @@ pub fn run(package: &str, target: &Target<'_>, check: fn(&[u8])) {
 /// # Panics
 /// Where the target does, or the corpus is not there.
 #[cfg(not(fuzzing))]
-pub fn run(package: &str, target: &Target<'_>, check: fn(&[u8])) {
-    let corpus = read_corpus(&Path::new(package).join(target.corpus));
+pub(crate) fn run(target: &Target<'_>, check: fn(&[u8])) {
+    let corpus = read_corpus(&Path::new(env!("CARGO_MANIFEST_DIR")).join(target.corpus));
     assert!(!corpus.is_empty(), "{} has no inputs", target.corpus);
     let mut pool: Vec<Vec<u8>> = corpus.into_iter().map(|(_, input)| input).collect();
     pool.extend((target.seeds)());
     for input in &pool {
         try_input(input, check);
     }
-    let mut dice = super::dice::Dice::new(target.corpus.bytes().map(u64::from).sum());
+    let seed = target.corpus.bytes().map(u64::from).sum();
+    let mut dice = StdRng::seed_from_u64(seed);
     for _ in 0..target.tries {
         let input = changes::changed(&pool, &mut dice);
         try_input(&input, check);
