@@ -308,7 +308,9 @@ pub(crate) fn instant(value: &ProtoTimestamp, at: At<'_>) -> Parsed<Timestamp> {
     } else {
         u64::try_from(value.nanos).unwrap_or(0)
     };
-    let ms = seconds.saturating_mul(1000) + nanos.div_ceil(NANOS_PER_MS);
+    let ms = seconds
+        .saturating_mul(1000)
+        .saturating_add(nanos.div_ceil(NANOS_PER_MS));
     // What was rounded up must be sayable too.
     if ms / 1000 > TIMESTAMP_SECONDS_MAX {
         return Err(at.refuse("lies beyond the year 9999"));

@@ -67,6 +67,7 @@ fn instants_before_1970_are_past_and_malformed_ones_are_refused() {
     // Rounded up, it would lie in the year 10000, which no answer can say.
     assert!(parse(LAST, 999_999_999).is_err());
     assert!(parse(LAST, 999_000_000).is_ok());
+    assert!(parse(i64::MAX, 999_999_999).is_err());
 }
 
 #[test]
