@@ -48,3 +48,7 @@ pub(super) const FULL_RETRY: Duration = Duration::from_millis(500);
 
 /// A log smaller than this is recovered without a thread that reads ahead.
 pub(super) const READ_AHEAD_BYTES_MIN: u64 = 4 << 20;
+
+/// A journal whose segments, frames or starts have larger numbers was not written by this program:
+/// at a million a second they last for 290,000 years. It is read, and not gone on with.
+pub(super) const NUMBERS_MAX: u64 = u64::MAX / 2;

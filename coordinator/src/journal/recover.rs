@@ -151,7 +151,8 @@ pub(super) fn scan(bytes: &[u8], expect: &Expect, frames: &mut Vec<FrameAt>) -> 
 /// The frame at the front of `rest`, which must be the one that follows `so_far`.
 fn next_frame(rest: &[u8], salt: u32, so_far: &Verdict) -> Result<(FrameHeader, usize), Why> {
     let header = FrameHeader::decode(salt, rest).ok_or(Why::Header)?;
-    if header.lsn != so_far.last_lsn + 1 {
+    // The last number there is belongs to no frame: there is always a next one.
+    if header.lsn != so_far.last_lsn + 1 || header.lsn == u64::MAX {
         return Err(Why::Lsn { found: header.lsn });
     }
     if header.prev_chain != so_far.chain {

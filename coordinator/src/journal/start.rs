@@ -9,6 +9,7 @@ use super::files::{Files, Log, Origin, SegmentInfo};
 use super::format::SEAL;
 use super::gate::{Gate, cannot};
 use super::inline::InlineJournal;
+use super::limits::NUMBERS_MAX;
 use super::local::LocalJournal;
 use super::open::{Recovered, Tail};
 use super::survey::seal;
@@ -66,6 +67,7 @@ impl Recovered {
         Release: Send + 'static,
     {
         let tail = self.judged()?;
+        self.check_numbers(&tail)?;
         self.cut(&tail)?;
         let end = LogEnd {
             segment: self.segments.last().map_or(0, |last| last.number),
@@ -97,6 +99,17 @@ impl Recovered {
         let log = Arc::new(log);
         let writer = Writer::new(Arc::clone(&log), Arc::clone(&gate), encode, end);
         Ok(Ready { log, gate, writer })
+    }
+
+    /// There is room for the next segment, frame and start.
+    fn check_numbers(&self, tail: &Tail) -> Result<(), JournalError> {
+        let segment = self.segments.last().map_or(0, |last| last.number);
+        let highest = segment.max(tail.last_lsn).max(self.incarnation);
+        if highest > NUMBERS_MAX {
+            let why = format!("it has no more numbers: one is {highest} already");
+            return Err(cannot("start", why));
+        }
+        Ok(())
     }
 
     /// Removes the files in which nothing was ever durable, and cuts every segment to the end of its

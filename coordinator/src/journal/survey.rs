@@ -245,7 +245,7 @@ fn misfits(number: u64, header: &SegmentHeader, before: Option<&SegmentHeader>) 
         let found = header.number;
         return Some(format!("the file is segment {found}, under another's name"));
     }
-    if header.first_lsn != header.prev_last_lsn.wrapping_add(1) {
+    if header.prev_last_lsn.checked_add(1) != Some(header.first_lsn) {
         return Some("the segment's header contradicts itself".to_owned());
     }
     let before = before?;
@@ -326,7 +326,7 @@ pub(super) fn assess(
         damage.last_lsn = damage.last_lsn.max(last_lsn);
     }
     if damage.last_lsn >= damage.first_lsn {
-        damage.frames_lost = damage.last_lsn - damage.first_lsn + 1;
+        damage.frames_lost = (damage.last_lsn - damage.first_lsn).saturating_add(1);
     }
     Ok(damage)
 }
