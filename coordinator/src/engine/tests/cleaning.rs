@@ -157,7 +157,7 @@ fn what_cannot_have_happened_is_refused_and_not_applied() {
     };
     assert_eq!(
         error.to_string(),
-        "event 3 of shard 0 says what cannot be: something that cannot happen to a task in its state"
+        "event 5 of shard 0 says what cannot be: something that cannot happen to a task in its state"
     );
 }
 

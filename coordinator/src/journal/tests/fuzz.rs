@@ -45,7 +45,12 @@ fn take_segment(input: &mut &[u8]) -> Option<(u64, Vec<u8>)> {
         zeros => bytes.len() + usize::from(*zeros) * 64,
     };
     bytes.resize(end, 0);
-    Some((u64::from(*number), bytes))
+    // The last byte stands for the last number.
+    let number = match number {
+        255 => u64::MAX,
+        number => u64::from(*number),
+    };
+    Some((number, bytes))
 }
 
 fn put_segment(input: &mut Vec<u8>, number: u8, bytes: &[u8]) {
@@ -330,6 +335,18 @@ fn seeds() -> Vec<Vec<u8>> {
             }
             seeds.push(input_of(&storage, mode));
         }
+    }
+    // The last numbers that there are.
+    for (number, lsn) in [(1, u64::MAX - 3), (1, u64::MAX - 1), (255, 0)] {
+        let mut bytes = GOLDEN.to_vec();
+        if number == 255 {
+            bytes[40..48].copy_from_slice(&u64::MAX.to_le_bytes());
+        }
+        bytes[56..64].copy_from_slice(&lsn.wrapping_add(1).to_le_bytes());
+        bytes[64..72].copy_from_slice(&lsn.to_le_bytes());
+        let mut last = vec![2];
+        put_segment(&mut last, number, &bytes);
+        seeds.push(last);
     }
     for (kind, at) in [(0, 20_u16), (0, 4100), (0, 4200), (1, 4150), (1, 20)] {
         let [low, high] = at.to_le_bytes();

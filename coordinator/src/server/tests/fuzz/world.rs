@@ -5,7 +5,7 @@
 //! every command. Never decides what is asked.
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use futures::{FutureExt as _, StreamExt as _};
 use redrive_proto::v1 as pb;
@@ -22,12 +22,13 @@ use crate::engine::ids::{LeaseToken, ShardId, TaskId, Timestamp};
 use crate::engine::ledger::task::State;
 use crate::engine::retry::presets;
 use crate::engine::{Engine, EngineConfig, Turn, Why, invariants};
+use crate::journal::Durability;
 use crate::journal::Sink as _;
 use crate::server::edge::Edge;
 use crate::server::worker_stream::{self, WorkStream};
-use crate::shell::inbox::Inbox;
-use crate::shell::testing::desk;
+use crate::shell::inbox::{Facts, Inbox};
 use crate::shell::{Desk, Outbox};
+use crate::telemetry::Telemetry;
 
 const START: Timestamp = Timestamp(1_800_000_000_000);
 const SHARDS: u16 = 2;
@@ -37,6 +38,10 @@ const TICKS_MAX: usize = 8;
 const TURNS_MAX: usize = 200;
 /// Times that other tasks get to run before nothing more is expected of them.
 const YIELDS: usize = 4;
+
+/// Nothing here looks at it, and making it takes longer than most calls.
+static TELEMETRY: LazyLock<Arc<Telemetry>> =
+    LazyLock::new(|| Arc::new(Telemetry::new("0.0.0").unwrap()));
 
 /// A stream of a worker: what it says, and what it hears.
 struct Worker {
@@ -73,7 +78,14 @@ impl World {
             finished_per_queue_max: 1000,
             aging_ms: 0,
         };
-        let desk = desk();
+        let facts = Facts {
+            durability: Durability::Always,
+            default_policy: "recommended".into(),
+            shard_count: SHARDS,
+            start_time: START,
+            incarnation: 42,
+        };
+        let desk = Arc::new(Desk::new(facts, Arc::clone(&TELEMETRY)));
         let inbox = Inbox::new(Arc::clone(&desk));
         let facts = Arc::new(inbox.facts().clone());
         let (outbox, _failed) = Outbox::new(Arc::clone(&desk));
