@@ -96,10 +96,6 @@ struct Blame<'a>(&'a [u8]);
 
 #[cfg(not(fuzzing))]
 impl Drop for Blame<'_> {
-    #[expect(
-        clippy::print_stderr,
-        reason = "the input belongs to the failure's report"
-    )]
     fn drop(&mut self) {
         if std::thread::panicking() {
             let hex: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -63,6 +63,7 @@ impl Script {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as messages have it")]
 const fn secs(seconds: i64) -> Option<Duration> {
     Some(Duration { seconds, nanos: 0 })
 }
@@ -88,6 +89,7 @@ fn report(outcome: pb::report::Outcome) -> pb::Report {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as messages have it")]
 fn failure() -> Option<pb::Failure> {
     Some(pb::Failure {
         failure_class: pb::FailureClass::Network.into(),
@@ -139,6 +141,7 @@ fn rich() -> pb::TaskSpec {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as messages have it")]
 fn selection() -> Option<pb::Selection> {
     Some(pb::Selection {
         queue: "mail".into(),
@@ -202,42 +205,46 @@ fn of_streams() -> Vec<Script> {
     ]
 }
 
-fn of_calls() -> Vec<Script> {
-    let base = || Script::default().enqueue(rich()).enqueue(plain());
-    let lease = pb::LeaseTasksRequest {
+fn base() -> Script {
+    Script::default().enqueue(rich()).enqueue(plain())
+}
+
+fn lease() -> pb::LeaseTasksRequest {
+    pb::LeaseTasksRequest {
         worker: Some(worker()),
         tasks_max: 2,
         ..Default::default()
-    };
+    }
+}
+
+fn list() -> pb::ListTasksRequest {
+    pb::ListTasksRequest {
+        selection: selection(),
+        page_size: 1,
+        ..Default::default()
+    }
+}
+
+fn get() -> pb::GetTaskRequest {
+    pb::GetTaskRequest {
+        task_id: "#0".into(),
+        ..Default::default()
+    }
+}
+
+fn of_calls() -> Vec<Script> {
     let extend = pb::ExtendLeasesRequest {
         lease_tokens: vec![TOKEN],
         ..Default::default()
     };
-    let reports = vec![report(pb::report::Outcome::Fail(pb::Fail {
-        failure: failure(),
-        not_retryable: true,
-        retry_after: None,
-    }))];
-    let reported = pb::ReportTasksRequest { reports };
-    let dead = || {
-        base()
-            .call(9, &lease)
-            .call(10, &reported)
-            .call(10, &reported)
-    };
-    let task_id = || "#0".to_owned();
-    let get = pb::GetTaskRequest {
-        task_id: task_id(),
-        ..Default::default()
-    };
     let update = pb::UpdateTaskRequest {
-        task_id: task_id(),
+        task_id: "#0".into(),
         max_attempts: Some(3),
         priority: pb::Priority::High.into(),
         ..Default::default()
     };
     let cancel = pb::CancelTaskRequest {
-        task_id: task_id(),
+        task_id: "#0".into(),
         grace: secs(5),
         ..Default::default()
     };
@@ -246,13 +253,45 @@ fn of_calls() -> Vec<Script> {
         timeout: secs(9),
         ..Default::default()
     };
-    let list = pb::ListTasksRequest {
+    let cancel_all = pb::CancelTasksRequest {
         selection: selection(),
-        page_size: 1,
+        mode: pb::CancelMode::Cooperative.into(),
         ..Default::default()
     };
+    let workers = pb::ListWorkersRequest::default();
+    vec![
+        base()
+            .call(3, &get())
+            .call(8, &update)
+            .call(6, &cancel)
+            .call(5, &wait),
+        base()
+            .call(9, &lease())
+            .call(11, &extend)
+            .call(6, &cancel)
+            .wait_ms(90_000),
+        base()
+            .call(4, &list())
+            .call(7, &cancel_all)
+            .call(12, &workers),
+    ]
+}
+
+fn of_the_dead() -> Vec<Script> {
+    let reports = vec![report(pb::report::Outcome::Fail(pb::Fail {
+        failure: failure(),
+        not_retryable: true,
+        retry_after: None,
+    }))];
+    let reported = pb::ReportTasksRequest { reports };
+    let dead = || {
+        base()
+            .call(9, &lease())
+            .call(10, &reported)
+            .call(10, &reported)
+    };
     let redrive = pb::RedriveTaskRequest {
-        task_id: task_id(),
+        task_id: "#0".into(),
         delay: secs(3),
         ..Default::default()
     };
@@ -266,42 +305,26 @@ fn of_calls() -> Vec<Script> {
         expected_count: Some(2),
         ..Default::default()
     };
-    let cancel_all = pb::CancelTasksRequest {
-        selection: selection(),
-        mode: pb::CancelMode::Cooperative.into(),
-        ..Default::default()
-    };
     let discard = pb::DiscardTaskRequest {
-        task_id: task_id(),
+        task_id: "#0".into(),
         ..Default::default()
     };
     vec![
-        base()
-            .call(3, &get)
-            .call(8, &update)
-            .call(6, &cancel)
-            .call(5, &wait),
-        base()
-            .call(9, &lease)
-            .call(11, &extend)
-            .call(6, &cancel)
-            .wait_ms(90_000),
-        base()
-            .call(4, &list)
-            .call(7, &cancel_all)
-            .call(12, &pb::ListWorkersRequest::default()),
         dead()
-            .call(24, &get)
+            .call(24, &get())
             .call(25, &redrive)
             .wait_ms(5000)
-            .call(9, &lease),
+            .call(9, &lease()),
         dead().call(27, &redrive_all).call(26, &discard),
-        dead().call(23, &list).call(28, &discard_all),
+        dead().call(23, &list()).call(28, &discard_all),
     ]
 }
 
-fn of_settings() -> Vec<Script> {
-    let queue = || "mail".to_owned();
+fn queue() -> String {
+    "mail".to_owned()
+}
+
+fn update_queue() -> pb::UpdateQueueRequest {
     let settings = pb::QueueSettings {
         dead_letter_queue: "dead".into(),
         terms: Some(pb::Terms {
@@ -318,14 +341,17 @@ fn of_settings() -> Vec<Script> {
         "aging",
         "finished_max",
     ];
-    let update = pb::UpdateQueueRequest {
+    pb::UpdateQueueRequest {
         queue: queue(),
         settings: Some(settings),
         update_mask: Some(FieldMask {
             paths: paths.map(str::to_owned).to_vec(),
         }),
         ..Default::default()
-    };
+    }
+}
+
+fn of_settings() -> Vec<Script> {
     let set_kind = pb::SetKindRequest {
         kind: "send".into(),
         settings: Some(pb::KindSettings {
@@ -361,23 +387,13 @@ fn of_settings() -> Vec<Script> {
         producer_id: "p".into(),
         ..Default::default()
     };
-    let script = Script::default;
+    let first = Script::default().call(16, &update_queue()).call(1, &many);
+    let kinds = Script::default().call(19, &set_kind).call(20, &kind);
+    let many = Script::default().call(1, &many);
     vec![
-        script()
-            .call(16, &update)
-            .call(1, &many)
-            .call(17, &pause)
-            .call(14, &named)
-            .hello(""),
-        script()
-            .call(19, &set_kind)
-            .call(20, &kind)
-            .call(2, &stream)
-            .call(21, &kind)
-            .call(22, &kind),
-        script()
-            .call(1, &many)
-            .call(17, &pause)
+        first.call(17, &pause).call(14, &named).hello(""),
+        kinds.call(2, &stream).call(21, &kind).call(22, &kind),
+        many.call(17, &pause)
             .call(18, &named)
             .call(15, &named)
             .hello(""),
@@ -386,7 +402,7 @@ fn of_settings() -> Vec<Script> {
 
 /// All scripts.
 pub(super) fn seeds() -> Vec<Vec<u8>> {
-    let scripts = [of_streams(), of_calls(), of_settings()];
+    let scripts = [of_streams(), of_calls(), of_the_dead(), of_settings()];
     scripts
         .into_iter()
         .flatten()
