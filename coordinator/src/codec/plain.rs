@@ -67,7 +67,11 @@ impl Wire for f64 {
     }
 
     fn get(r: &mut Reader<'_, '_>, field: &'static str) -> Result<Self, DecodeError> {
-        Ok(Self::from_bits(fixed::get(r, field)?))
+        let before = r.cursor.clone();
+        let number = Self::from_bits(fixed::get(r, field)?);
+        // What is not a number would never equal its own image.
+        let said = (!number.is_nan()).then_some(number);
+        said.ok_or_else(|| before.error(field, Problem::BadNumber))
     }
 }
 

@@ -200,6 +200,19 @@ fn numbers_have_one_form() {
 }
 
 #[test]
+fn what_is_not_a_number_is_refused() {
+    let read = |number: f64| {
+        let mut cache = Cache::new();
+        let bytes = number.to_be_bytes();
+        let mut reader = Reader::new(Cursor::new(&bytes), &mut cache);
+        f64::get(&mut reader, "ratio").map_err(|error| error.problem)
+    };
+    assert_eq!(read(0.25), Ok(0.25));
+    assert_eq!(read(f64::NAN), Err(Problem::BadNumber));
+    assert_eq!(read(-f64::NAN), Err(Problem::BadNumber));
+}
+
+#[test]
 fn a_policy_that_is_longer_or_shorter_than_it_says_is_refused() {
     let mut out = Vec::new();
     Arc::new(policy()).put(&mut Writer::new(&mut out));
