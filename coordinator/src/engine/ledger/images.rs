@@ -60,15 +60,21 @@ impl Ledger {
             .extend(image.received_through.iter().copied());
     }
 
-    pub(super) fn segment_opened(&mut self, image: &ShardImage) {
+    /// Whether this is what the shard is.
+    pub(super) fn opens_with(&self, image: &ShardImage) -> bool {
         // Images of older builds do not know of what was forgotten.
         let newest = image.newest.max(self.newest);
         let known = ShardImage {
             newest,
             ..self.image()
         };
-        assert_eq!(*image, known, "a segment opens with what the shard is");
-        self.newest = newest;
+        *image == known
+    }
+
+    pub(super) fn segment_opened(&mut self, image: &ShardImage) {
+        let known = self.opens_with(image);
+        assert!(known, "a segment opens with what the shard is: {image:?}");
+        self.newest = image.newest;
         self.passed = crate::engine::ids::Timestamp::default();
     }
 

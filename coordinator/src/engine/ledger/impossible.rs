@@ -31,63 +31,57 @@ impl Ledger {
             let task = self.tasks.get(&id)?;
             return cannot_happen_to(task, kind, event);
         }
-        self.of_entities(event)
-            .or_else(|| self.of_transfers(event))
-            .or_else(|| self.of_images(event))
-    }
-
-    fn of_entities(&self, event: &Event) -> Impossible {
-        if let Event::EpochStarted { epoch, .. } = event {
-            when(*epoch <= self.epoch, "an epoch that does not grow")
-        } else if let Event::TaskEnqueued { task } = event {
-            self.new_task(task)
-        } else if let Event::TasksForgotten { ids } = event {
-            self.forgotten(ids)
-        } else {
-            None
-        }
-    }
-
-    fn of_transfers(&self, event: &Event) -> Impossible {
-        if let Event::TransferSent { target, number, .. } = event {
-            let last = self.outgoing.get(target).map_or(0, |out| out.sent_through);
-            let next = last.checked_add(1);
-            when(next != Some(*number), "a transfer that is not the next one")
-        } else if let Event::TransferReceived {
-            origin,
-            number,
-            task,
-        } = event
-        {
-            let next = self.received_through(*origin).checked_add(1);
-            when(next != Some(*number), "a transfer that is not the next one")
-                .or_else(|| self.new_task(task))
-        } else if let Event::TransferConfirmed { through, .. } = event {
-            when(*through == u64::MAX, "transfers without end")
-        } else {
-            None
-        }
-    }
-
-    fn of_images(&self, event: &Event) -> Impossible {
-        if let Event::SegmentOpened { shard } = event {
-            self.opened(shard)
-        } else if let Event::TaskImage { task } = event {
-            let Some(known) = self.tasks.get(&task.id) else {
-                return self.new_task(task);
-            };
-            when(!is_image(task, known), "an image that differs")
-        } else if let Event::QueueImage { queue } = event {
-            self.queue_differs(queue)
-        } else if let Event::TransferImage {
-            target,
-            number,
-            task,
-        } = event
-        {
-            self.transfer_differs((*target, *number), task)
-        } else {
-            None
+        match event {
+            Event::EpochStarted { epoch, .. } => {
+                when(*epoch <= self.epoch, "an epoch that does not grow")
+            }
+            Event::TaskEnqueued { task } => self.new_task(task),
+            Event::TasksForgotten { ids } => self.forgotten(ids),
+            Event::TransferSent { target, number, .. } => {
+                let last = self.outgoing.get(target).map_or(0, |out| out.sent_through);
+                not_next(last, *number)
+            }
+            Event::TransferReceived {
+                origin,
+                number,
+                task,
+            } => not_next(self.received_through(*origin), *number).or_else(|| self.new_task(task)),
+            Event::TransferConfirmed { through, .. } => {
+                when(*through == u64::MAX, "transfers without end")
+            }
+            Event::SegmentOpened { shard } => self.opened(shard),
+            Event::TaskImage { task } => match self.tasks.get(&task.id) {
+                Some(known) => when(!is_image(task, known), "an image that differs"),
+                None => self.new_task(task),
+            },
+            Event::QueueImage { queue } => self.queue_differs(queue),
+            Event::TransferImage {
+                target,
+                number,
+                task,
+            } => self.transfer_differs(*target, *number, task),
+            Event::LeaseGranted { .. }
+            | Event::LeaseStarted { .. }
+            | Event::CancelRequested { .. }
+            | Event::LeaseExtended { .. }
+            | Event::CheckpointSaved { .. }
+            | Event::TimeoutsChanged { .. }
+            | Event::TaskEdited { .. }
+            | Event::TaskExpired { .. }
+            | Event::RetryScheduled { .. }
+            | Event::TaskDied { .. }
+            | Event::TaskFinished { .. }
+            | Event::TaskRedriven { .. }
+            | Event::QueueConfigured { .. }
+            | Event::QueuePaused { .. }
+            | Event::QueueResumed { .. }
+            | Event::ExpiredThrough { .. }
+            | Event::Remembered { .. }
+            | Event::RememberedMore { .. }
+            | Event::MemoriesForgotten { .. }
+            | Event::KindConfigured { .. }
+            | Event::KindRemoved { .. }
+            | Event::SegmentsCleaned { .. } => None,
         }
     }
 
@@ -112,12 +106,12 @@ impl Ledger {
 
     fn opened(&self, shard: &ShardImage) -> Impossible {
         if self.last_seq > 0 {
-            return when(*shard != self.image(), "an image of the shard that differs");
+            let reason = "an image of the shard that differs";
+            return when(!self.opens_with(shard), reason);
         }
-        let sent = shard.sent_through.iter();
         let sent_once = shard.sent_through.is_sorted_by(|(a, _), (b, _)| a < b);
         let received_once = shard.received_through.is_sorted_by(|(a, _), (b, _)| a < b);
-        let nothing_sent = sent.clone().any(|(_, through)| *through == 0);
+        let nothing_sent = shard.sent_through.iter().any(|(_, through)| *through == 0);
         when(
             !sent_once || !received_once || nothing_sent,
             "transfers of a shard in two places",
@@ -155,7 +149,7 @@ impl Ledger {
             .or_else(|| when(differs, "an image that differs"))
     }
 
-    fn transfer_differs(&self, (target, number): (ShardId, u64), image: &Task) -> Impossible {
+    fn transfer_differs(&self, target: ShardId, number: u64, image: &Task) -> Impossible {
         let outgoing = self.outgoing.get(&target);
         let sent = outgoing.is_some_and(|out| number <= out.sent_through);
         let known = outgoing.and_then(|out| out.unconfirmed.get(&number));
@@ -164,6 +158,12 @@ impl Ledger {
             when(differs, "an image that differs")
         })
     }
+}
+
+/// Of transfers, which are dense.
+fn not_next(last: u64, number: u64) -> Impossible {
+    let next = last.checked_add(1);
+    when(next != Some(number), "a transfer that is not the next one")
 }
 
 /// Whether this says what is there, but for where that was recorded.

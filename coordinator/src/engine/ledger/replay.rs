@@ -1,10 +1,10 @@
 //! Replay: what the journal says, made facts again.
 //!
-//! Owns what replay checks before it applies: that no event is missing, and that an event speaks of
-//! an entity that is known (and, in `impossible`, that it can have happened). Never decides anything and reads no clock (I7). A log that was cleaned
-//! may, up to the record that says so, speak of entities whose records are gone: such an event is
-//! skipped, because the entity either ended before it could be recorded again or its image is still
-//! to come (rule 1).
+//! Owns what replay checks before it applies: that no event is missing, that an event speaks of an
+//! entity that is known and (`impossible.rs`) that it can have happened. Never decides anything and
+//! reads no clock (I7). A log that was cleaned may, up to the record that says so, speak of entities
+//! whose records are gone: such an event is skipped, because the entity either ended before it could
+//! be recorded again or its image is still to come (rule 1).
 
 use super::Ledger;
 use crate::engine::event::Event;
