@@ -100,7 +100,7 @@ fn replay(input: &[u8]) {
 fn records_are_refused_or_have_one_form_and_a_replay_never_panics() {
     let target = Target {
         corpus: "fuzz/records",
-        tries: 20_000,
+        tries: 10_000,
         seeds,
     };
     run(&target, replay);
