@@ -162,6 +162,53 @@ fn what_cannot_have_happened_is_refused_and_not_applied() {
 }
 
 #[test]
+fn what_contradicts_the_records_before_it_is_refused_with_its_reason() {
+    let mut world = World::new();
+    world.enqueue("t1", "mail");
+    let ledger = world.engine.ledger(ShardId(0)).unwrap();
+    let task = Box::new(ledger.task(world.id("t1")).unwrap().clone());
+    let mut changed = task.clone();
+    changed.payload.data = vec![7].into();
+    let mut shard = Box::new(ledger.image());
+    shard.epoch += 1;
+    let (at, epoch, ids) = (world.now, ledger.epoch(), vec![task.id]);
+    let contradictions = [
+        (
+            Event::EpochStarted { at, epoch },
+            "an epoch that does not grow",
+        ),
+        (
+            Event::TaskEnqueued { task: task.clone() },
+            "a task that was there before",
+        ),
+        (
+            Event::TasksForgotten { ids },
+            "a task forgotten that is not over",
+        ),
+        (
+            Event::TransferReceived {
+                origin: ShardId(0),
+                number: 2,
+                task: task.clone(),
+            },
+            "a transfer that is not the next one",
+        ),
+        (Event::TaskImage { task: changed }, "an image that differs"),
+        (
+            Event::SegmentOpened { shard },
+            "an image of the shard that differs",
+        ),
+    ];
+    for (event, what) in contradictions {
+        let Err(ReplayError::Event { problem, .. }) = world.replay_with(event) else {
+            panic!("accepted: {what}")
+        };
+        assert_eq!(problem, ReplayProblem::Impossible { what });
+    }
+    assert_eq!(world.replay_with(Event::TaskImage { task }), Ok(()));
+}
+
+#[test]
 fn segments_that_older_builds_opened_are_replayed() {
     let mut world = World::new();
     world.enqueue("t1", "mail");

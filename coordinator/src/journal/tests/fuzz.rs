@@ -314,6 +314,19 @@ fn input_of(storage: &SimulatedStorage, mode: u8) -> Vec<u8> {
     input
 }
 
+/// The golden segment under this number, after a frame of this one.
+fn golden_at(number: u8, lsn: u64) -> Vec<u8> {
+    let mut bytes = GOLDEN.to_vec();
+    if number == 255 {
+        bytes[40..48].copy_from_slice(&u64::MAX.to_le_bytes());
+    }
+    bytes[56..64].copy_from_slice(&lsn.wrapping_add(1).to_le_bytes());
+    bytes[64..72].copy_from_slice(&lsn.to_le_bytes());
+    let mut input = Vec::new();
+    put_segment(&mut input, number, &bytes);
+    input
+}
+
 fn seeds() -> Vec<Vec<u8>> {
     const _: () = assert!(ALIGN == 8);
     let mut seeds = Vec::new();
@@ -336,17 +349,8 @@ fn seeds() -> Vec<Vec<u8>> {
             seeds.push(input_of(&storage, mode));
         }
     }
-    // The last numbers that there are.
     for (number, lsn) in [(1, u64::MAX - 3), (1, u64::MAX - 1), (255, 0)] {
-        let mut bytes = GOLDEN.to_vec();
-        if number == 255 {
-            bytes[40..48].copy_from_slice(&u64::MAX.to_le_bytes());
-        }
-        bytes[56..64].copy_from_slice(&lsn.wrapping_add(1).to_le_bytes());
-        bytes[64..72].copy_from_slice(&lsn.to_le_bytes());
-        let mut last = vec![2];
-        put_segment(&mut last, number, &bytes);
-        seeds.push(last);
+        seeds.push([vec![2], golden_at(number, lsn)].concat());
     }
     for (kind, at) in [(0, 20_u16), (0, 4100), (0, 4200), (1, 4150), (1, 20)] {
         let [low, high] = at.to_le_bytes();
@@ -354,6 +358,19 @@ fn seeds() -> Vec<Vec<u8>> {
         seeds.push(vec![3, 1, kind, low, high, 0x80, 7, 8, 7, 7, 7, 0, 1]);
     }
     seeds
+}
+
+#[test]
+fn a_log_with_the_last_numbers_is_not_gone_on_with() {
+    for (number, lsn) in [(1, u64::MAX / 2), (255, 0)] {
+        let storage = files_of(&golden_at(number, lsn), Mended::Chains);
+        assert_eq!(inspect(&storage).unwrap().verdict, LogVerdict::Good);
+        let log = opened(&storage).unwrap();
+        let Err(refused) = log.start_inline(Box::new(Plain), Box::new(Ear::new(&storage))) else {
+            panic!("gone on with")
+        };
+        assert!(refused.to_string().contains("no more numbers"), "{refused}");
+    }
 }
 
 #[test]

@@ -59,6 +59,14 @@ impl World {
         self.replayed(1, log).unwrap();
     }
 
+    /// A replay of the journal and of one event more, of shard 0.
+    pub(in crate::engine::tests) fn replay_with(&self, event: Event) -> Result<(), ReplayError> {
+        let mut log = self.journal.clone();
+        let (shard, seq) = (ShardId(0), log.last().map_or(1, |last| last.seq + 1));
+        log.push(Recorded { shard, seq, event });
+        self.replayed(1, &log).map(drop)
+    }
+
     fn passing(&self, passes: impl Fn(&Event) -> bool) -> Vec<Recorded> {
         let passing = self.journal.iter();
         let passing = passing.filter(|recorded| passes(&recorded.event));
