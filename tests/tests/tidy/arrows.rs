@@ -24,6 +24,7 @@ const MAP: &str = "
     config           engine::retry::presets journal::Durability
     telemetry        engine journal::LogFiles journal::LogNumbers
     mutants
+    fuzz
 ";
 
 /// A line of the map: its module, and what that may name.
