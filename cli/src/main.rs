@@ -10,6 +10,7 @@ mod commands;
 mod confirm;
 mod context;
 mod demo;
+mod descriptors;
 mod enqueue_file;
 mod exit;
 mod files;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     telemetry::init(&cli.global, cli.command.is_server())?;
+    descriptors::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;

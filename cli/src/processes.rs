@@ -116,6 +116,12 @@ impl Process {
         )
     }
 
+    /// Whether these words are among the last lines that it wrote.
+    pub(crate) fn has_said(&self, words: &str) -> bool {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().any(|line| line.contains(words))
+    }
+
     /// Kills it with SIGKILL and waits until it is gone.
     ///
     /// # Errors

@@ -44,6 +44,14 @@ pub(crate) enum Metric {
     ServerCpu,
     /// CPU microseconds of this process for each.
     ClientCpu,
+    /// Of the coordinator's: those of the engine's thread.
+    EngineCpu,
+    /// Those of the journal's threads.
+    JournalCpu,
+    /// Those of the threads that speak gRPC.
+    GrpcCpu,
+    /// The share of one core that the coordinator takes.
+    CoreShare,
     /// The rate as a share of the bare server's.
     OfBare,
     /// Bytes of the coordinator's resident set.
@@ -73,6 +81,10 @@ impl Metric {
             Self::Seconds => "seconds",
             Self::ServerCpu => "coordinator_cpu_us_per_item",
             Self::ClientCpu => "client_cpu_us_per_item",
+            Self::EngineCpu => "engine_cpu_us_per_item",
+            Self::JournalCpu => "journal_cpu_us_per_item",
+            Self::GrpcCpu => "grpc_cpu_us_per_item",
+            Self::CoreShare => "core_share",
             Self::OfBare => "share_of_bare",
             Self::Rss => "coordinator_rss_bytes",
             Self::RssPerTask => "rss_bytes_per_task",
@@ -95,6 +107,10 @@ impl Metric {
             Self::Seconds => Some("SECONDS"),
             Self::ServerCpu => Some("SRV us"),
             Self::ClientCpu => Some("CLI us"),
+            Self::EngineCpu => Some("ENG us"),
+            Self::JournalCpu => Some("JNL us"),
+            Self::GrpcCpu => Some("RPC us"),
+            Self::CoreShare => Some("CORE"),
             Self::OfBare => Some("BARE"),
             Self::Rss => Some("RSS"),
             Self::RssPerTask => Some("RSS B"),
@@ -117,8 +133,12 @@ impl Metric {
             | Self::DiskPerTask => grouped(value),
             Self::P50 | Self::P90 | Self::P99 | Self::P999 | Self::Max => latency(value),
             Self::Seconds => format!("{value:.3}"),
-            Self::ServerCpu | Self::ClientCpu if value < 100.0 => format!("{value:.1}"),
-            Self::ServerCpu | Self::ClientCpu => grouped(value),
+            Self::ServerCpu
+            | Self::ClientCpu
+            | Self::EngineCpu
+            | Self::JournalCpu
+            | Self::GrpcCpu => micros(value),
+            Self::CoreShare => format!("{:.1}%", value * 100.0),
             Self::OfBare => format!("{:.0}%", value * 100.0),
             Self::Rss => human::size(whole(value)),
         }
@@ -261,6 +281,10 @@ impl Latencies {
             | Metric::Seconds
             | Metric::ServerCpu
             | Metric::ClientCpu
+            | Metric::EngineCpu
+            | Metric::JournalCpu
+            | Metric::GrpcCpu
+            | Metric::CoreShare
             | Metric::OfBare
             | Metric::Rss
             | Metric::RssPerTask
@@ -301,6 +325,15 @@ pub(crate) fn grouped(value: f64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// Microseconds of CPU time, to a tenth where there are few.
+fn micros(value: f64) -> String {
+    if value < 100.0 {
+        format!("{value:.1}")
+    } else {
+        grouped(value)
+    }
 }
 
 /// Microseconds to three digits, in the unit that suits them.

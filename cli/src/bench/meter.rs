@@ -1,11 +1,14 @@
 //! The bench's clock, and what a stretch of work cost: time, and CPU on both sides. Never decides
 //! what is measured: phases do.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use super::{
     figure::{Figure, Metric, float},
-    proc,
+    proc::{self, Role},
     target::Target,
 };
 use crate::clock;
@@ -40,15 +43,17 @@ pub(crate) fn nanoseconds(span: Duration) -> u64 {
 pub(crate) struct Meter {
     began: Instant,
     server: Option<Duration>,
+    roles: BTreeMap<Role, Duration>,
     client: Option<Duration>,
 }
 
 /// What it cost.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Cost {
     /// How long it took.
     pub(crate) span: Duration,
     server: Option<Duration>,
+    roles: BTreeMap<Role, Duration>,
     client: Option<Duration>,
 }
 
@@ -57,6 +62,7 @@ impl Meter {
     pub(crate) fn start(target: &Target) -> Self {
         Self {
             server: target.cpu(),
+            roles: target.cpu_by_role(),
             client: proc::cpu(std::process::id()),
             began: clock::monotonic(),
         }
@@ -68,8 +74,13 @@ impl Meter {
         let spent = |before: Option<Duration>, after: Option<Duration>| {
             Some(after?.saturating_sub(before?))
         };
+        let mut roles = target.cpu_by_role();
+        for (role, spent) in &mut roles {
+            *spent = spent.saturating_sub(self.roles.get(role).copied().unwrap_or_default());
+        }
         Cost {
             span,
+            roles,
             server: spent(self.server, target.cpu()),
             client: spent(self.client, proc::cpu(std::process::id())),
         }
@@ -100,5 +111,17 @@ impl Cost {
         figure
             .with_some(Metric::ServerCpu, each(self.server))
             .with_some(Metric::ClientCpu, each(self.client))
+            .with_some(Metric::EngineCpu, each(self.of(Role::Engine)))
+            .with_some(Metric::JournalCpu, each(self.of(Role::Journal)))
+            .with_some(Metric::GrpcCpu, each(self.of(Role::Grpc)))
+    }
+
+    /// CPU time of the server so far, of all its threads.
+    pub(crate) fn server(&self) -> Option<Duration> {
+        self.server
+    }
+
+    fn of(&self, role: Role) -> Option<Duration> {
+        self.roles.get(&role).copied()
     }
 }

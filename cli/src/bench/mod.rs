@@ -9,6 +9,7 @@ pub(crate) mod bare;
 mod check;
 mod crew;
 mod figure;
+pub(crate) mod holder;
 pub(crate) mod meter;
 mod pacer;
 pub(crate) mod phase;
@@ -130,14 +131,15 @@ fn bare_key(phase: Phase, key: &str) -> Option<&str> {
     match phase {
         Phase::Enqueue => Some(key),
         Phase::Drain => Some("deliver"),
+        Phase::Steady => Some("steady"),
         Phase::Sync
         | Phase::Baseline
-        | Phase::Steady
         | Phase::Latency
         | Phase::Retries
         | Phase::Timers
         | Phase::Backlog
         | Phase::Memory
+        | Phase::Idle
         | Phase::Recovery => None,
     }
 }
@@ -162,12 +164,15 @@ mod tests {
             outcome(Phase::Enqueue, &[("unary_1", 50.0), ("batch_100", 9.0)]),
             outcome(Phase::Drain, &[("drain", 30.0)]),
             outcome(Phase::Steady, &[("steady", 30.0)]),
-            outcome(Phase::Baseline, &[("unary_1", 200.0), ("deliver", 60.0)]),
+            outcome(
+                Phase::Baseline,
+                &[("unary_1", 200.0), ("deliver", 60.0), ("steady", 40.0)],
+            ),
         ];
         add_shares(&mut phases);
         let share = |at: usize, row: usize| phases[at].figures[row].get(Metric::OfBare);
         assert_eq!((share(0, 0), share(0, 1)), (Some(0.25), None));
-        assert_eq!((share(1, 0), share(2, 0)), (Some(0.5), None));
+        assert_eq!((share(1, 0), share(2, 0)), (Some(0.5), Some(0.75)));
         assert_eq!(share(3, 0), None);
     }
 }

@@ -28,6 +28,8 @@ pub(crate) enum Phase {
     Backlog,
     /// Memory of the coordinator for each waiting task
     Memory,
+    /// Workers that are connected and get no work
+    Idle,
     /// SIGKILL with tasks waiting: how long until they can be worked on again
     Recovery,
 }
@@ -56,16 +58,18 @@ impl Phase {
             Self::Timers => "timers",
             Self::Backlog => "backlog",
             Self::Memory => "memory",
+            Self::Idle => "idle",
             Self::Recovery => "recovery",
         }
     }
 
-    /// How many tasks (or syncs) it takes unless `--tasks` says otherwise.
+    /// How many tasks (or syncs, or idle workers) it takes unless `--tasks` says otherwise.
     pub(crate) fn tasks_default(self) -> u64 {
         match self {
             Self::Sync => 2_000,
             Self::Baseline | Self::Enqueue | Self::Drain | Self::Steady => 100_000,
             Self::Latency => 0,
+            Self::Idle => 10_000,
             Self::Retries | Self::Backlog => 20_000,
             Self::Timers => 50_000,
             Self::Memory | Self::Recovery => 200_000,
@@ -75,7 +79,7 @@ impl Phase {
     /// True where the coordinator's process must be the bench's own.
     pub(crate) fn needs_own_coordinator(self) -> bool {
         match self {
-            Self::Memory | Self::Recovery => true,
+            Self::Memory | Self::Idle | Self::Recovery => true,
             Self::Sync
             | Self::Baseline
             | Self::Enqueue

@@ -3,13 +3,57 @@
 //! Reads only. Where there is no `/proc` (another system, a process that is gone) there is no
 //! figure, never a wrong one.
 
-use std::{fs, time::Duration};
+use std::{collections::BTreeMap, fs, time::Duration};
+
+/// What threads of a coordinator do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Role {
+    /// The one that decides.
+    Engine,
+    /// Those that encode, write and sync, and let go what waited for that.
+    Journal,
+    /// Those that speak gRPC.
+    Grpc,
+}
+
+impl Role {
+    /// The role of a thread by its name; `None` for those that are asked now and then.
+    fn of(thread: &str) -> Option<Self> {
+        match thread {
+            "redrive-engine" => Some(Self::Engine),
+            "tokio-rt-worker" => Some(Self::Grpc),
+            name if name.starts_with("journal-") => Some(Self::Journal),
+            _ => None,
+        }
+    }
+}
 
 /// The CPU time, user and system, of all threads that a process has or had; `None` where it cannot
 /// be read. Counted in ticks, mostly of 10 ms.
 pub(crate) fn cpu(pid: u32) -> Option<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     cpu_of(&stat, rustix::param::clock_ticks_per_second())
+}
+
+/// The CPU time of the threads that a process has, by what they do; empty where it cannot be read.
+/// Counted in nanoseconds by the scheduler.
+pub(crate) fn cpu_by_role(pid: u32) -> BTreeMap<Role, Duration> {
+    let mut roles = BTreeMap::new();
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return roles;
+    };
+    for thread in threads.flatten() {
+        let read = |file: &str| fs::read_to_string(thread.path().join(file)).ok();
+        let role = read("comm").and_then(|name| Role::of(name.trim_end()));
+        let spent = read("schedstat").and_then(|text| {
+            let nanoseconds = text.split_ascii_whitespace().next()?.parse().ok()?;
+            Some(Duration::from_nanos(nanoseconds))
+        });
+        if let Some((role, spent)) = role.zip(spent) {
+            *roles.entry(role).or_default() += spent;
+        }
+    }
+    roles
 }
 
 /// The bytes of a process that are in memory.
@@ -54,6 +98,18 @@ mod tests {
         assert_eq!(cpu_of(stat, 100), Some(Duration::from_secs(3)));
         assert_eq!(cpu_of(stat, 0), None);
         assert_eq!(cpu_of("7 (a) S 1", 100), None);
+    }
+
+    #[test]
+    fn threads_have_roles_by_their_names() {
+        assert_eq!(Role::of("redrive-engine"), Some(Role::Engine));
+        assert_eq!(Role::of("journal-spares"), Some(Role::Journal));
+        assert_eq!(Role::of("tokio-rt-worker"), Some(Role::Grpc));
+        assert_eq!(Role::of("redrive"), None);
+        let thread = std::thread::Builder::new().name("journal-write".to_owned());
+        let looked = thread.spawn(|| cpu_by_role(std::process::id()));
+        assert!(looked.unwrap().join().unwrap().contains_key(&Role::Journal));
+        assert!(cpu_by_role(0).is_empty());
     }
 
     #[test]

@@ -49,6 +49,7 @@ fn settings_json(settings: &Settings) -> Value {
         "connections": settings.connections,
         "workers": settings.workers,
         "queues": settings.queues,
+        "keys": settings.keys,
         "tasks": settings.tasks,
         "duration_seconds": settings.duration.as_secs_f64(),
         "rate_per_second": settings.rate,
@@ -160,10 +161,13 @@ fn table(style: &Style, outcome: &Outcome) -> String {
     table.render()
 }
 
-/// The quantiles of `latency` leave no room for the CPU columns; JSON has them.
+/// Quantiles leave no room for the CPU columns of `latency`, nor for the roles' but where the
+/// whole life of a task is measured; JSON has them.
 fn is_shown(phase: Phase, metric: Metric) -> bool {
     let cpu = metric == Metric::ServerCpu || metric == Metric::ClientCpu;
-    !(cpu && phase == Phase::Latency)
+    let role = [Metric::EngineCpu, Metric::JournalCpu, Metric::GrpcCpu].contains(&metric);
+    let whole = [Phase::Drain, Phase::Steady, Phase::Retries].contains(&phase);
+    !(cpu && phase == Phase::Latency || role && !whole)
 }
 
 fn title(phase: Phase) -> &'static str {
@@ -178,6 +182,7 @@ fn title(phase: Phase) -> &'static str {
         Phase::Timers => "TIMERS",
         Phase::Backlog => "BACKLOG",
         Phase::Memory => "MEMORY",
+        Phase::Idle => "IDLE",
         Phase::Recovery => "RECOVERY",
     }
 }
@@ -208,12 +213,20 @@ fn legend(outcomes: &Outcomes) -> String {
             "SRV us, CLI us  CPU microseconds of the server and of this client for each",
         ),
         (
+            has(Metric::EngineCpu),
+            "ENG, JNL, RPC   of the server's: its engine, its journal, what speaks gRPC",
+        ),
+        (
+            has(Metric::CoreShare),
+            "CORE            share of one core that the server takes",
+        ),
+        (
             has(Metric::OfBare),
             "BARE            share of what a server that schedules nothing does here",
         ),
         (
             has(Metric::RssPerTask),
-            "RSS B, ACC B, DISK B  bytes a task: resident, accounted for, on disk",
+            "RSS B, ACC B, DISK B  bytes for each: resident, accounted for, on disk",
         ),
     ];
     lines

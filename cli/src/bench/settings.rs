@@ -1,7 +1,14 @@
 //! What a bench is run with, checked: everything that the phases read. Never reads the command
 //! line: `commands/bench.rs` does.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use redrive_client::{Address, v1};
@@ -37,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) workers: usize,
     /// Queues that tasks are spread over.
     pub(crate) queues: usize,
+    /// Whether each task has an idempotency key of its own.
+    pub(crate) keys: bool,
     /// Tasks of each phase, where it was said.
     pub(crate) tasks: Option<u64>,
     /// How long `latency` goes on.
@@ -93,7 +102,9 @@ impl Settings {
         Maker {
             queues: queues.to_vec(),
             payload: self.payload.clone(),
+            keys: self.keys.then(Arc::default),
             start: None,
+            spread: None,
         }
     }
 }
@@ -103,8 +114,28 @@ impl Settings {
 pub(crate) struct Maker {
     queues: Vec<String>,
     payload: Bytes,
+    /// How many idempotency keys were made, where each task has one of its own.
+    keys: Option<Arc<AtomicU64>>,
     /// When they may start; unset: at once.
     pub(crate) start: Option<v1::task_spec::Start>,
+    /// Over what time they may start, one after the other, in place of that.
+    pub(crate) spread: Option<Spread>,
+}
+
+/// Instants at equal distances.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spread {
+    /// The first.
+    pub(crate) first: SystemTime,
+    /// From one to the next.
+    pub(crate) step: Duration,
+}
+
+impl Spread {
+    /// How long after the first one that of this number is.
+    pub(crate) fn after(&self, number: u64) -> Duration {
+        self.step.mul_f64(super::figure::float(number))
+    }
 }
 
 impl Maker {
@@ -114,14 +145,24 @@ impl Maker {
         let queue = turn
             .and_then(|turn| usize::try_from(turn).ok())
             .and_then(|turn| self.queues.get(turn));
+        let start = |spread: &Spread| {
+            let at = spread.first.checked_add(spread.after(number))?;
+            Some(v1::task_spec::Start::NotBefore(at.into()))
+        };
+        let queue = queue.cloned().unwrap_or_default();
         v1::TaskSpec {
-            queue: queue.cloned().unwrap_or_default(),
+            idempotency_key: match &self.keys {
+                // The queue's name is another one in each bench.
+                Some(made) => format!("{queue}-{}", made.fetch_add(1, Ordering::Relaxed)),
+                None => String::new(),
+            },
+            queue,
             kind: "bench".to_owned(),
             payload: Some(v1::Payload {
                 data: self.payload.clone(),
                 content_type: String::new(),
             }),
-            start: self.start,
+            start: self.spread.as_ref().and_then(start).or(self.start),
             ..Default::default()
         }
     }
@@ -149,6 +190,7 @@ pub(crate) mod tests {
             connections: 2,
             workers: 2,
             queues: 3,
+            keys: false,
             tasks: None,
             duration: Duration::from_secs(1),
             rate: 500,

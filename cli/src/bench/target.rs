@@ -2,7 +2,7 @@
 //!
 //! Owns the child process and its data directory: both are gone when this is dropped.
 
-use std::{env, path::Path, time::Duration};
+use std::{collections::BTreeMap, env, path::Path, time::Duration};
 
 use anyhow::{Context as _, bail};
 use redrive_client::{Address, Client, connect, v1};
@@ -10,7 +10,11 @@ use redrive_coordinator::journal::Durability;
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
-use super::{proc, settings::Settings};
+use super::{
+    holder,
+    proc::{self, Role},
+    settings::Settings,
+};
 use crate::{
     clock,
     processes::{self, Process},
@@ -20,6 +24,8 @@ use crate::{
 const READY_MAX: Duration = Duration::from_secs(600);
 /// How often it is asked until then.
 const READY_POLL: Duration = Duration::from_millis(2);
+/// How often it is looked whether all idle workers stand.
+const HELD_POLL: Duration = Duration::from_millis(50);
 /// How long a call may take: what is measured must not be cut off by the client.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -210,6 +216,12 @@ impl Target {
         proc::cpu(self.process.as_ref()?.pid())
     }
 
+    /// The same by what its threads do.
+    pub(crate) fn cpu_by_role(&self) -> BTreeMap<Role, Duration> {
+        let process = self.process.as_ref();
+        process.map_or_else(BTreeMap::new, |process| proc::cpu_by_role(process.pid()))
+    }
+
     /// Bytes of the own process that are in memory.
     pub(crate) fn rss_bytes(&self) -> Option<u64> {
         proc::rss_bytes(self.process.as_ref()?.pid())
@@ -218,6 +230,46 @@ impl Target {
     /// Bytes of the files in the own data directory.
     pub(crate) fn disk_bytes(&self) -> Option<u64> {
         files_bytes(self.dir.as_ref()?.path()).ok()
+    }
+}
+
+/// Workers in a process of their own that hold a stream each; gone when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Held {
+    process: Process,
+}
+
+impl Held {
+    /// Connects so many workers with room for `room` tasks each, and returns when all stand.
+    ///
+    /// # Errors
+    /// Where one is not welcome.
+    pub(crate) async fn start(target: &Target, workers: u64, room: u32) -> anyhow::Result<Self> {
+        let mut process = spawn(&[
+            "bench".to_owned(),
+            format!("--hold-idle={}", target.address),
+            format!("--hold-room={room}"),
+            format!("--tasks={workers}"),
+            format!("--namespace={}", target.namespace),
+        ])?;
+        let deadline = clock::monotonic() + READY_MAX;
+        while !process.has_said(holder::ALL_STAND) {
+            process.check()?;
+            if clock::monotonic() >= deadline {
+                bail!("{workers} idle workers are not connected after {READY_MAX:?}");
+            }
+            clock::pause(HELD_POLL).await;
+        }
+        Ok(Self { process })
+    }
+
+    /// Ends it; an error where a worker was sent away meanwhile.
+    ///
+    /// # Errors
+    /// Tells what it said.
+    pub(crate) async fn end(&mut self) -> anyhow::Result<()> {
+        self.process.check()?;
+        self.process.kill().await
     }
 }
 

@@ -6,13 +6,14 @@ use std::{env, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration
 
 use bytes::Bytes;
 use clap::Args;
-use redrive_client::{connect, limits::PAYLOAD_BYTES_MAX};
+use redrive_client::{Address, connect, limits::PAYLOAD_BYTES_MAX};
 use redrive_coordinator::journal::Durability;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     bench::{
         self, bare,
+        holder::{self, Holding},
         meter::Timeline,
         phase::{self, Phase},
         report,
@@ -55,8 +56,8 @@ pub(crate) struct BenchArgs {
     /// What to measure [default: sync baseline enqueue drain steady latency]
     #[arg(value_enum, value_name = "PHASE")]
     phases: Vec<Phase>,
-    /// Tasks of each phase (or syncs); calls one by one take a share of them [default: what
-    /// suits the phase]
+    /// Tasks of each phase (or syncs, or idle workers); calls one by one take a share of them
+    /// [default: what suits the phase]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     tasks: Option<u64>,
     /// Bytes of each task's payload
@@ -86,6 +87,9 @@ pub(crate) struct BenchArgs {
         value_parser = clap::value_parser!(u16).range(1..=64)
     )]
     queues: u16,
+    /// Give each task an idempotency key of its own
+    #[arg(long)]
+    keys: bool,
     /// Tasks a second of latency, and of the other queue of timers
     #[arg(
         long,
@@ -94,7 +98,7 @@ pub(crate) struct BenchArgs {
         value_parser = clap::value_parser!(u32).range(1..=100_000)
     )]
     rate: u32,
-    /// How long latency goes on, at most 1 h
+    /// How long latency goes on, and idle workers are watched; at most 1 h
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     duration: Duration,
     /// How often each task of retries fails before it succeeds
@@ -126,6 +130,12 @@ pub(crate) struct BenchArgs {
     /// Be the bare server of the baseline there; the bench starts it itself
     #[arg(long, value_name = "IP:PORT", hide = true)]
     serve_bare: Option<SocketAddr>,
+    /// Be the workers of `idle` there, `--tasks` of them; the bench starts them itself
+    #[arg(long, value_name = "HOST:PORT", hide = true)]
+    hold_idle: Option<Address>,
+    /// For how many tasks each of them has room
+    #[arg(long, value_name = "N", hide = true, default_value_t = 1)]
+    hold_room: u32,
 }
 
 /// Runs the phases, or until a signal; either way everything that was started is gone when it
@@ -134,6 +144,16 @@ pub(crate) async fn run(context: &Context, args: BenchArgs) -> anyhow::Result<Ex
     let payload = payload_bytes(args.payload);
     if let Some(listen) = args.serve_bare {
         bare::serve(listen, payload).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(address) = args.hold_idle {
+        holder::hold(&Holding {
+            address,
+            namespace: context.global.namespace.clone(),
+            workers: args.tasks.unwrap_or(1),
+            room: args.hold_room,
+        })
+        .await?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut settings = settings(context, &args, payload)?;
@@ -206,6 +226,7 @@ fn settings(context: &Context, args: &BenchArgs, payload: Bytes) -> anyhow::Resu
         connections: usize::from(args.connections),
         workers: usize::from(args.workers),
         queues: usize::from(args.queues),
+        keys: args.keys,
         tasks: args.tasks,
         duration: args.duration,
         rate: args.rate,

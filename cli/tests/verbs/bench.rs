@@ -75,12 +75,20 @@ fn rates_are_measured_and_every_task_is_done_once() {
 
 #[test]
 fn rates_are_told_as_shares_of_the_bare_servers_and_as_medians() {
-    let words = "baseline enqueue drain --tasks 200 --runs 2 --queues 3 -o json";
+    let words = "baseline enqueue drain steady --tasks 200 --runs 2 --queues 3 --keys -o json";
     let report = report(&bench(&words.split(' ').collect::<Vec<_>>()));
     let rate = "rate_per_second_max";
-    let wanted = ["unary_1", "unary_64", "unary_256", "stream", "deliver"];
+    let wanted = [
+        "unary_1",
+        "unary_64",
+        "unary_256",
+        "stream",
+        "deliver",
+        "steady",
+    ];
     assert_eq!(rows(&report, "baseline", rate), names(&wanted));
     assert_eq!(rows(&report, "drain", "share_of_bare"), names(&["drain"]));
+    assert_eq!(rows(&report, "steady", "share_of_bare"), names(&["steady"]));
     assert!(
         report["phases"][0]["figures"][0]
             .get("share_of_bare")
@@ -89,8 +97,8 @@ fn rates_are_told_as_shares_of_the_bare_servers_and_as_medians() {
 }
 
 #[test]
-fn latencies_retries_timers_and_memory_have_their_figures() {
-    let words = "sync latency retries timers memory --tasks 200 --duration 200ms -o json";
+fn latencies_retries_timers_memory_and_idle_workers_have_their_figures() {
+    let words = "sync latency retries timers memory idle --tasks 200 --duration 200ms -o json";
     let report = report(&bench(&words.split(' ').collect::<Vec<_>>()));
     let of = |phase, value| rows(&report, phase, value);
     let syncs = names(&["zeroed", "growing", "append_1", "append_256"]);
@@ -98,9 +106,16 @@ fn latencies_retries_timers_and_memory_have_their_figures() {
     let stations = names(&["sent", "accepted", "started", "recorded"]);
     assert_eq!(of("latency", "p99_9_us"), stations);
     assert_eq!(of("retries", "rate_per_second"), names(&["runs"]));
-    let timers = names(&["started", "other_before", "other_during"]);
+    let timers = names(&[
+        "started",
+        "other_before",
+        "other_during",
+        "spread",
+        "spread_started",
+    ]);
     assert_eq!(of("timers", "count"), timers);
     assert_eq!(of("memory", "rss_bytes_per_task"), names(&["waiting"]));
+    assert_eq!(of("idle", "count"), names(&["bare", "idle"]));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::bench::{
     check::{self, SelfCheck},
     crew::Crew,
     meter::Meter,
+    producer,
     settings::Settings,
     target::Target,
 };
@@ -46,11 +47,21 @@ pub(super) async fn run(settings: &Settings, tasks: u64) -> anyhow::Result<Measu
     let cost = meter.stop(&target);
     let deeds = crew.finish().await?;
     figures.push(cost.figure("deliver", "deliver and report", tasks));
+    let mut done = deeds.done;
+
+    // Both at once, as `steady` has it: neither knows of the other here.
+    let mut crew = Crew::start(&target, settings, &duty, settings.workers).await?;
+    let meter = Meter::start(&target);
+    let produced = producer::streams(&clients, tasks, &maker);
+    let (_ids, ()) = tokio::try_join!(produced, crew.until(tasks))?;
+    let cost = meter.stop(&target);
+    done.extend(crew.finish().await?.done);
+    figures.push(cost.figure("steady", "both at once", tasks));
     target.end().await?;
 
     let mut check = SelfCheck::default();
-    let ids: Vec<u128> = deeds.done.iter().map(|done| done.id).collect();
-    check.problems = check::compare(&ids, &deeds.done, check::Share::All).problems;
+    let ids: Vec<u128> = done.iter().map(|done| done.id).collect();
+    check.problems = check::compare(&ids, &done, check::Share::All).problems;
     Ok(Measured {
         figures,
         check,

@@ -6,10 +6,12 @@ mod append;
 mod backlog;
 mod baseline;
 mod enqueue;
+mod idle;
 mod latency;
 mod memory;
 mod recovery;
 mod retries;
+mod spread;
 mod steady;
 mod sync;
 mod timers;
@@ -58,6 +60,7 @@ pub(crate) async fn run(phase: Phase, settings: &Settings) -> anyhow::Result<Mea
         | Phase::Timers
         | Phase::Backlog
         | Phase::Memory
+        | Phase::Idle
         | Phase::Recovery => {}
     }
     let mut target = Target::coordinator(settings, most_waiting(phase, settings, tasks)).await?;
@@ -71,6 +74,7 @@ pub(crate) async fn run(phase: Phase, settings: &Settings) -> anyhow::Result<Mea
         Phase::Timers => Box::pin(timers::run(&target, settings, tasks)).await?,
         Phase::Backlog => Box::pin(backlog::run(&target, settings, tasks)).await?,
         Phase::Memory => Box::pin(memory::run(&target, settings, tasks)).await?,
+        Phase::Idle => Box::pin(idle::run(&target, settings, tasks)).await?,
         Phase::Recovery => Box::pin(recovery::run(&mut target, settings, tasks)).await?,
         Phase::Sync | Phase::Baseline => Measured::default(),
     };
@@ -83,15 +87,15 @@ pub(crate) async fn run(phase: Phase, settings: &Settings) -> anyhow::Result<Mea
 fn most_waiting(phase: Phase, settings: &Settings, tasks: u64) -> u64 {
     match phase {
         Phase::Backlog => backlog::most(settings).saturating_add(tasks.saturating_mul(4)),
-        Phase::Enqueue => tasks.saturating_mul(4),
+        Phase::Enqueue | Phase::Timers => tasks.saturating_mul(4),
         Phase::Latency => u64::from(settings.rate).saturating_mul(settings.duration.as_secs() + 1),
         Phase::Sync
         | Phase::Baseline
         | Phase::Drain
         | Phase::Steady
         | Phase::Retries
-        | Phase::Timers
         | Phase::Memory
+        | Phase::Idle
         | Phase::Recovery => tasks.saturating_mul(2),
     }
 }

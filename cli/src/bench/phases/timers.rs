@@ -1,5 +1,5 @@
 //! `timers`: many tasks that are due at the same instant: how long until all of them have started,
-//! and what another queue at a fixed rate notices of it. Owns what late means here, and never
+//! and what another queue at a fixed rate notices of it; then `spread`. Owns what late means here, and never
 //! judges it.
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::{
     Measured, checked, duty, last_started,
     latency::{paired, summary},
-    warm_up,
+    spread, warm_up,
 };
 use crate::{
     bench::{
@@ -37,6 +37,10 @@ const QUANTILES: [Metric; 3] = [Metric::P50, Metric::P99, Metric::Max];
 /// How much earlier than due a task may seem to start: both clocks are read to a millisecond.
 const EARLY_NS_MAX: u64 = 2_000_000;
 
+/// Said where tasks are due before all of them were enqueued.
+pub(super) const TOO_SLOW: &str = "enqueueing took longer than the warm-up let expect, so that tasks \
+     were due before all were there; give fewer --tasks, or try again on a quiet machine";
+
 /// The instant, on the coordinator's clock and on the bench's.
 #[derive(Debug, Clone, Copy)]
 struct Due {
@@ -54,17 +58,14 @@ pub(super) async fn run(
     let warm_up_ns = settings.timeline.ns().saturating_sub(before);
     let clients = target.clients(settings.connections).await?;
     let queues = settings.queue_names("timers", settings.queues);
-    let due = due_after(settings, filling(tasks, check.enqueued, warm_up_ns));
+    let filling = filling(tasks, check.enqueued, warm_up_ns);
+    let due = due_after(settings, filling);
     let mut maker = settings.maker(&queues);
     maker.start = Some(v1::task_spec::Start::NotBefore(due.wall));
     let ids = producer::streams(&clients, tasks, &maker).await?;
     let quiet_ns = due.ns.saturating_sub(nanoseconds(QUIET));
     let early = quiet_ns.saturating_sub(settings.timeline.ns());
-    anyhow::ensure!(
-        early > 0,
-        "enqueueing {tasks} tasks took longer than the warm-up let expect, so that they were due \
-         before all were there; give fewer --tasks, or try again on a quiet machine"
-    );
+    anyhow::ensure!(early > 0, "{TOO_SLOW}");
     let other = settings.queue_names("other", 1);
     let crews = [
         Crew::start(target, settings, &duty("timers", &queues), settings.workers).await?,
@@ -90,6 +91,9 @@ pub(super) async fn run(
     );
     let mut figures = vec![cost.with_cpu(fired(&deeds.done, due)?)];
     figures.extend(others(&paired(&calls, &other_deeds.done), due.ns)?);
+    let spread = spread::run(target, settings, (&clients, tasks), filling).await?;
+    figures.extend(spread.figures);
+    check.add(spread.check);
     Ok(Measured {
         figures,
         check,
