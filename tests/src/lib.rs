@@ -16,6 +16,7 @@ pub mod chaos;
 pub mod dice;
 pub mod harness;
 pub mod history;
+pub mod hot;
 pub mod load;
 pub mod make;
 pub mod model;

@@ -21,6 +21,15 @@ impl Timestamp {
         Self(self.0.saturating_add(ms))
     }
 
+    /// The first instant from this one on that is a multiple of `step_ms`, which is not 0.
+    #[must_use]
+    pub const fn rounded_up(self, step_ms: u64) -> Self {
+        match self.0.checked_next_multiple_of(step_ms) {
+            Some(ms) => Self(ms),
+            None => self,
+        }
+    }
+
     /// Milliseconds since `earlier`; 0 where that lies ahead.
     #[must_use]
     pub const fn since_ms(self, earlier: Self) -> u64 {

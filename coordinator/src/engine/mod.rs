@@ -89,6 +89,12 @@ impl EngineConfig {
         self.ping_ms * 6
     }
 
+    /// Pings of sessions that hold no work are due at multiples of this.
+    #[must_use]
+    pub const fn idle_ping_step_ms(&self) -> u64 {
+        self.ping_ms.div_ceil(20)
+    }
+
     /// Silence after which a session that holds no work gets none.
     #[must_use]
     pub const fn idle_suspect_ms(&self) -> u64 {

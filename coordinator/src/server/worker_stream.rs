@@ -81,7 +81,8 @@ where
     Ok(stream::unfold(writer, step).boxed())
 }
 
-/// What the reader tells the writer.
+/// What the reader tells the writer; boxed, because a channel has room for 32 from the outset, and
+/// most workers never need one.
 enum Aside {
     /// The last message could not be used.
     Refusal(pb::Refusal),
@@ -94,7 +95,7 @@ struct Reader<S> {
     incoming: S,
     link: LinkId,
     speaker: Speaker,
-    asides: mpsc::Sender<Aside>,
+    asides: mpsc::Sender<Box<Aside>>,
 }
 
 impl<S> Reader<S>
@@ -114,7 +115,7 @@ where
         };
         if let Some(end) = end {
             // Not taken only where the writer is gone and needs no telling.
-            drop(self.asides.send(Aside::End(end)).await);
+            drop(self.asides.send(Box::new(Aside::End(end))).await);
         }
     }
 
@@ -159,10 +160,8 @@ where
                     Err(invalid) => Refused::from(invalid),
                 },
             };
-            self.asides
-                .send(Aside::Refusal(refused.refusal()))
-                .await
-                .ok()?;
+            let aside = Box::new(Aside::Refusal(refused.refusal()));
+            self.asides.send(aside).await.ok()?;
         }
         // Half-closed: after a Goodbye the engine answers and ends the stream; without one the
         // worker cannot be heard any more, as if the stream had broken.
@@ -184,7 +183,7 @@ fn in_parts(message: FromWorker) -> Vec<FromWorker> {
 struct Writer {
     link: Link,
     /// `None` once the reader has nothing more to say.
-    asides: Option<mpsc::Receiver<Aside>>,
+    asides: Option<mpsc::Receiver<Box<Aside>>>,
     packer: Packer,
     /// Nothing more is taken; with the status that the stream then ends with, if it is not OK.
     ended: Option<Option<Status>>,
@@ -235,7 +234,7 @@ impl Writer {
         };
         tokio::select! {
             told = told => Input::Told(told),
-            aside = asides.recv() => Input::Aside(aside),
+            aside = asides.recv() => Input::Aside(aside.map(|aside| *aside)),
         }
     }
 
@@ -247,7 +246,7 @@ impl Writer {
                     .for_each(|message| self.packer.add(message));
             }
             Told::Close(why) => {
-                self.ended = Some(why.map(|why| Refused::Rejected(why).status(RPC)));
+                self.ended = Some(why.map(|why| Refused::Rejected(*why).status(RPC)));
             }
         }
     }

@@ -60,8 +60,9 @@ pub enum CallError {
 pub enum Told {
     /// Messages, in order: all that one release had for this stream.
     Messages(Vec<ToWorker>),
-    /// The stream is to be ended: well, or with an error. Always the last.
-    Close(Option<Rejection>),
+    /// The stream is to be ended: well, or with an error. Always the last. Boxed: the channel of each
+    /// stream has room for 32 of these from the outset.
+    Close(Option<Box<Rejection>>),
 }
 
 impl Inbox {

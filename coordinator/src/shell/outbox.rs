@@ -45,7 +45,7 @@ impl Outbox {
 
     fn close(&self, link: LinkId, why: Option<Rejection>) {
         // Where it does not fit, the end of the channel says the same without the reason.
-        self.desk.post(link, Told::Close(why));
+        self.desk.post(link, Told::Close(why.map(Box::new)));
         self.desk.close_link(link);
     }
 }
@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(nonces(&link.told.recv().await.unwrap()), [1]);
         let closed = link.told.recv().await.unwrap();
         assert!(
-            matches!(closed, Told::Close(Some(Rejection::ShuttingDown))),
+            matches!(&closed, Told::Close(Some(why)) if **why == Rejection::ShuttingDown),
             "{closed:?}"
         );
         assert!(link.told.recv().await.is_none());

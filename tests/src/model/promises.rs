@@ -172,7 +172,13 @@ impl Model {
         if let Some((id, digest, ttl_ms)) = asked.once
             && results.iter().any(Result::is_ok)
         {
-            self.check_content(id, digest, (asked.at, ttl_ms));
+            // One that was made before may have been for long: only the first says until when.
+            let created = |result: &Result<Accepted, Rejection>| matches!(result, Ok(accepted) if accepted.how == EnqueueEffect::Created);
+            let until = results
+                .iter()
+                .any(created)
+                .then(|| asked.at.plus_ms(ttl_ms));
+            self.check_content(id, digest, asked.at, until);
         }
         for (item, result) in asked.items.into_iter().zip(results) {
             if let Ok(accepted) = result {
@@ -183,7 +189,13 @@ impl Model {
     }
 
     /// A request id that is remembered stands for one content.
-    fn check_content(&mut self, id: Arc<str>, digest: u64, (at, ttl_ms): (Timestamp, u64)) {
+    fn check_content(
+        &mut self,
+        id: Arc<str>,
+        digest: u64,
+        at: Timestamp,
+        until: Option<Timestamp>,
+    ) {
         let requests = &mut self.promises.requests;
         match requests.get(&id).filter(|(_, until)| *until > at) {
             Some((known, _)) if *known != digest => {
@@ -192,7 +204,7 @@ impl Model {
             }
             Some(_) => {}
             None => {
-                requests.insert(id, (digest, at.plus_ms(ttl_ms)));
+                requests.extend(until.map(|until| (id, (digest, until))));
             }
         }
     }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::engine::command::{Caller, Enqueue, NewTask, Start};
+use crate::engine::command::{Caller, Enqueue, NewTask, Once, Producer, Start};
 use crate::engine::effect::{Accepted, Answer, EnqueueEffect};
 use crate::engine::event::Event;
 use crate::engine::ids::{QueueName, ShardId, TaskId, Timestamp};
@@ -44,10 +44,13 @@ pub(super) fn handle(
     if step.disk_full() {
         return Err(Rejection::DiskFull);
     }
-    if let Some(once) = &caller.once {
-        remember::recall(step, once)?;
+    let mut memories = Vec::new();
+    if let Some(producer) = &enqueue.producer {
+        memories.push(of_producer(step, &enqueue.namespace, producer));
     }
-    let memories = memories_of(step, &enqueue, caller);
+    if let Some(once) = &caller.once {
+        memories.push(of_request(step, once)?);
+    }
     if memories
         .iter()
         .any(|it| it.key.is_producer() && it.highest.is_none())
@@ -89,25 +92,28 @@ pub(super) const fn existing(id: TaskId) -> Accepted {
     }
 }
 
-/// Under which keys a call is remembered.
-fn memories_of(step: &Step<'_>, enqueue: &Enqueue, caller: &Caller) -> Vec<Remembering> {
-    let of_producer = enqueue.producer.as_ref().map(|producer| {
-        let key = MemoryKey::Producer {
-            namespace: enqueue.namespace.clone(),
-            id: producer.id.clone(),
-        };
-        (key, 0, limits::PRODUCER_TTL_MS)
-    });
-    let of_request = caller.once.as_deref();
-    let of_request = of_request.map(|once| (remember::key_of(once), once.digest, once.ttl_ms));
-    let all = of_producer.into_iter().chain(of_request);
-    let all = all.map(|(key, digest, ttl_ms)| Remembering {
+/// A call of a producer's stream is remembered with the producer.
+fn of_producer(step: &Step<'_>, namespace: &Arc<str>, producer: &Producer) -> Remembering {
+    let key = MemoryKey::Producer {
+        namespace: Arc::clone(namespace),
+        id: producer.id.clone(),
+    };
+    Remembering {
         highest: remember::known(step, &key).and_then(Memory::highest),
         key,
-        digest,
-        ttl_ms,
-    });
-    all.collect()
+        digest: 0,
+        ttl_ms: limits::PRODUCER_TTL_MS,
+    }
+}
+
+/// A call with an id is remembered by it.
+fn of_request(step: &Step<'_>, once: &Once) -> Result<Remembering, Rejection> {
+    Ok(Remembering {
+        highest: remember::recall(step, once)?.and_then(Memory::highest),
+        key: remember::key_of(once),
+        digest: once.digest,
+        ttl_ms: once.ttl_ms,
+    })
 }
 
 /// The task that the item of this place became when it was sent before.

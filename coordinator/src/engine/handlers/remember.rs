@@ -75,19 +75,13 @@ pub(super) fn known<'s>(step: &'s Step<'_>, key: &MemoryKey) -> Option<&'s Memor
 
 /// Whether something is remembered under a key, or there is room for it.
 pub(super) fn room(step: &Step<'_>, key: &MemoryKey) -> Result<(), Rejection> {
-    if known(step, key).is_some() {
+    let limit = step.memories_max();
+    if step.ledger(step.home_of(key)).memory_count() < limit || known(step, key).is_some() {
         return Ok(());
     }
-    let full = |limit: usize| {
-        Err(Rejection::MemoriesFull {
-            limit: limit as u64,
-        })
-    };
-    let limit = step.memories_max();
-    if step.ledger(step.home_of(key)).memory_count() >= limit {
-        return full(limit);
-    }
-    Ok(())
+    Err(Rejection::MemoriesFull {
+        limit: limit as u64,
+    })
 }
 
 /// Makes room for one more producer: the one that has been silent the longest is forgotten where

@@ -320,13 +320,19 @@ fn wake(step: &mut Step<'_>, id: SessionId, leases_max: usize) -> usize {
         step.sessions_mut().refresh(Member::Session(id));
     }
     if let (Some(link), true) = (link, ping_due) {
-        // Idle sessions are pinged apart from each other: 20 % to either side.
+        // Idle sessions are pinged apart from each other, 20 % to either side, but some at the same
+        // instant: thousands would wake every thread for each.
         let spread = (step.draw() - 0.5).mul_add(0.4, 1.0);
-        let idle_ms = scale(config.idle_ping_ms(), spread);
+        let idle_at = now.plus_ms(scale(config.idle_ping_ms(), spread));
+        let idle_at = idle_at.rounded_up(config.idle_ping_step_ms());
         let session = step.sessions_mut().get_mut(id).expect("looked at");
         session.nonce += 1;
         let nonce = session.nonce;
-        session.next_ping_at = now.plus_ms(if idle { idle_ms } else { config.ping_ms });
+        session.next_ping_at = if idle {
+            idle_at
+        } else {
+            now.plus_ms(config.ping_ms)
+        };
         step.tell(link, ToWorker::Ping { nonce });
     }
     schedule(step, id);

@@ -3,6 +3,7 @@
 //! Owns memories: of request ids, of idempotency keys, and of the producers of enqueue streams.
 //! Each is an entity with an expiry of its own. Never decides what a repeated request is answered.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -11,7 +12,9 @@ use crate::engine::ids::{QueueName, ShardId, TaskId, Timestamp};
 use crate::engine::limits;
 
 /// What is remembered.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+///
+/// Their order is part of the journal's format: what is forgotten is told by a place in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MemoryKey {
     /// A request.
     Request {
@@ -49,6 +52,40 @@ impl MemoryKey {
                 ShardId::of_name(name, shard_count)
             }
         }
+    }
+}
+
+impl MemoryKey {
+    /// Where its kind comes in their order, and its two texts.
+    fn parts(&self) -> (u8, &str, &str) {
+        match self {
+            Self::Request { namespace, id } => (0, namespace, id),
+            Self::Key { queue, key } => (1, queue.as_str(), key),
+            Self::Producer { namespace, id } => (2, namespace, id),
+        }
+    }
+}
+
+impl Ord for MemoryKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let (kind, first, second) = self.parts();
+        let (other_kind, other_first, other_second) = other.parts();
+        kind.cmp(&other_kind)
+            .then_with(|| {
+                // Mostly it is the same text in the same place.
+                if std::ptr::eq(first, other_first) {
+                    Ordering::Equal
+                } else {
+                    first.cmp(other_first)
+                }
+            })
+            .then_with(|| second.cmp(other_second))
+    }
+}
+
+impl PartialOrd for MemoryKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -159,7 +196,6 @@ impl Ledger {
     }
 
     pub(super) fn remembered(&mut self, key: &MemoryKey, memory: &Memory) {
-        self.forget_memory(key);
         self.newest = self.newest.max(memory.at);
         let memory = Memory {
             recorded_at: self.last_seq,
@@ -193,20 +229,27 @@ impl Ledger {
 
     fn keep_memory(&mut self, key: &MemoryKey, memory: Memory) {
         self.memory_bytes += memory.bytes(key);
-        if key.is_producer() {
-            self.producers.insert((memory.expires_at, key.clone()));
+        let expires_at = memory.expires_at;
+        // The one before goes from the indexes first: it may have had the same place.
+        if let Some(before) = self.memories.insert(key.clone(), memory) {
+            self.unindex_memory(key, &before);
         }
-        self.memory_expiries
-            .insert((memory.expires_at, key.clone()));
-        self.memories.insert(key.clone(), memory);
+        if key.is_producer() {
+            self.producers.insert((expires_at, key.clone()));
+        }
+        self.memory_expiries.insert((expires_at, key.clone()));
     }
 
     fn forget_memory(&mut self, key: &MemoryKey) -> Option<Memory> {
         let memory = self.memories.remove(key)?;
+        self.unindex_memory(key, &memory);
+        Some(memory)
+    }
+
+    fn unindex_memory(&mut self, key: &MemoryKey, memory: &Memory) {
         self.memory_bytes -= memory.bytes(key);
         let place = (memory.expires_at, key.clone());
         self.memory_expiries.remove(&place);
         self.producers.remove(&place);
-        Some(memory)
     }
 }

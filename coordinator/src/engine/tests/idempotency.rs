@@ -1,5 +1,7 @@
 //! Scripts of idempotency keys: the same key, within its window, is the same task.
 
+use std::sync::Arc;
+
 use super::world::{
     World, by_key, cancel_as, complete, fail, ids, keyed, new_task, unique, with_id,
 };
@@ -7,7 +9,8 @@ use crate::engine::command::{
     Call, Cancel, CancelMode, NewTask, OnConflict, ReportOutcome, TaskChange, TaskRef,
 };
 use crate::engine::effect::{Accepted, Answer, EnqueueEffect};
-use crate::engine::ids::TaskId;
+use crate::engine::ids::{QueueName, TaskId};
+use crate::engine::ledger::memory::MemoryKey;
 use crate::engine::ledger::task::{Payload, Priority, State};
 use crate::engine::ledger::terms::Terms;
 use crate::engine::rejection::Rejection;
@@ -261,4 +264,33 @@ fn time_does_not_begin_again_before_what_was_forgotten_because_its_time_was_over
     world.give(crate::engine::command::Command::OpenSegment);
     world.restart();
     assert!(world.engine.newest() >= newest);
+}
+
+/// The journal tells by a place in this order what is forgotten: it never changes.
+#[test]
+fn memories_are_in_the_order_of_their_kind_and_texts_wherever_these_lie() {
+    let shared: Arc<str> = "b".into();
+    let request = |namespace: &Arc<str>, id: &str| MemoryKey::Request {
+        namespace: Arc::clone(namespace),
+        id: id.into(),
+    };
+    let queue = |name| QueueName::new("a", name).unwrap();
+    let key = |queue, key: &str| MemoryKey::Key {
+        queue,
+        key: key.into(),
+    };
+    let ordered = [
+        request(&"a".into(), "z"),
+        request(&shared, "x"),
+        request(&"b".into(), "y"),
+        request(&shared, "z"),
+        key(queue("a"), "z"),
+        key(queue("b"), "a"),
+        MemoryKey::Producer {
+            namespace: "a".into(),
+            id: "a".into(),
+        },
+    ];
+    assert!(ordered.is_sorted_by(|one, next| one < next), "{ordered:?}");
+    assert_eq!(request(&shared, "x"), request(&"b".into(), "x"));
 }

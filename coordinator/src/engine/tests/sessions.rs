@@ -52,6 +52,26 @@ fn a_session_without_work_is_pinged_at_leisure_and_not_in_step_with_others() {
 }
 
 #[test]
+fn many_sessions_without_work_are_pinged_some_at_the_same_instant() {
+    let mut world = World::new();
+    for index in 0..200 {
+        world.hello(&format!("w{index:03}"), &["mail"], 1);
+    }
+    world.wait_ms(5000);
+    for index in 0..200 {
+        world.say(&format!("w{index:03}"), FromWorker::Pong);
+    }
+    let end = world.now.plus_ms(36_250);
+    let mut instants = std::collections::BTreeSet::new();
+    while let Some(next) = world.engine.next_deadline().filter(|next| next.at <= end) {
+        instants.insert(next.at);
+        world.wait_ms(next.at.since_ms(world.now).max(1));
+    }
+    // 24 s to 36 s in steps of a quarter of a second.
+    assert!((40..=50).contains(&instants.len()), "{}", instants.len());
+}
+
+#[test]
 fn fifteen_silent_seconds_make_a_session_suspect_and_a_word_makes_it_whole() {
     let mut world = World::new();
     world.enqueue("t1", "mail");

@@ -4,7 +4,7 @@
 //! value belongs to.
 
 use std::fmt::{self, Write as _};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use prost_types::{Duration, Timestamp as ProtoTimestamp};
@@ -139,8 +139,9 @@ pub(crate) fn optional_name(text: &str, at: At<'_>) -> Parsed<Option<Arc<str>>> 
 
 /// A namespace; empty means the default one.
 pub(crate) fn namespace(text: &str, at: At<'_>) -> Parsed<Arc<str>> {
-    if text.is_empty() {
-        Ok(NAMESPACE_DEFAULT.into())
+    static DEFAULT: LazyLock<Arc<str>> = LazyLock::new(|| NAMESPACE_DEFAULT.into());
+    if text.is_empty() || text == NAMESPACE_DEFAULT {
+        Ok(Arc::clone(&DEFAULT))
     } else {
         name(text, at)
     }
