@@ -92,7 +92,7 @@ impl EngineConfig {
     /// Pings of sessions that hold no work are due at multiples of this.
     #[must_use]
     pub const fn idle_ping_step_ms(&self) -> u64 {
-        self.ping_ms.div_ceil(20)
+        self.ping_ms.div_ceil(10)
     }
 
     /// Silence after which a session that holds no work gets none.

@@ -24,7 +24,7 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Act {
-    /// Counts and compares; fails where a path takes more or less than before.
+    /// Counts and compares; fails where a path takes more than before.
     Check,
     /// Counts and writes the table anew.
     Write,
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
             if well {
                 Ok(())
             } else {
-                Err("the counts are others".to_owned())
+                Err("a path takes more than before".to_owned())
             }
         })),
         Act::Write => told(counts().and_then(|now| {

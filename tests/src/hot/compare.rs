@@ -7,9 +7,9 @@ use std::fmt::Write as _;
 
 use super::Path;
 
-/// How far a count may be from the table's, in per cent: what another compiler does to it. More is a
-/// change that somebody made.
-pub const TOLERANCE_PERCENT: u64 = 8;
+/// How far a count may be from the table's, in per cent: what another compiler or C library does to
+/// it. More is a change that somebody made.
+pub const TOLERANCE_PERCENT: u64 = 10;
 
 /// The table as a file: a line for each path, and what a task takes of it.
 #[must_use]
@@ -40,7 +40,7 @@ pub fn parse(text: &str) -> Result<BTreeMap<Path, u64>, String> {
 }
 
 /// What to say of counts and those of before, and whether all is well: no path takes more than
-/// before, and none so much less that the table should say so.
+/// before. One that takes less is told, so that the table is written anew and it stays so.
 #[must_use]
 pub fn compare(before: &BTreeMap<Path, u64>, now: &BTreeMap<Path, u64>) -> (String, bool) {
     let mut text = String::new();
@@ -57,7 +57,6 @@ pub fn compare(before: &BTreeMap<Path, u64>, now: &BTreeMap<Path, u64>) -> (Stri
             well = false;
             "SLOWER: find out why, or `hot write` and say why in the commit"
         } else if is + room < was {
-            well = false;
             "faster: `hot write`, so that it stays so"
         } else {
             "ok"
@@ -76,13 +75,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_slower_or_faster_by_more_than_a_compiler_is_told() {
+    fn what_is_slower_by_more_than_a_compiler_fails_and_what_is_faster_is_told() {
         for (is, well, says) in [
             (1_000, true, "ok"),
-            (1_080, true, "ok"),
-            (1_081, false, "SLOWER"),
-            (920, true, "ok"),
-            (919, false, "faster"),
+            (1_100, true, "ok"),
+            (1_101, false, "SLOWER"),
+            (900, true, "ok"),
+            (899, true, "faster"),
         ] {
             let (text, found) = compare(&all(1_000), &all(is));
             assert_eq!(found, well, "{text}");

@@ -61,14 +61,14 @@ fn many_sessions_without_work_are_pinged_some_at_the_same_instant() {
     for index in 0..200 {
         world.say(&format!("w{index:03}"), FromWorker::Pong);
     }
-    let end = world.now.plus_ms(36_250);
+    let end = world.now.plus_ms(36_500);
     let mut instants = std::collections::BTreeSet::new();
     while let Some(next) = world.engine.next_deadline().filter(|next| next.at <= end) {
         instants.insert(next.at);
         world.wait_ms(next.at.since_ms(world.now).max(1));
     }
-    // 24 s to 36 s in steps of a quarter of a second.
-    assert!((40..=50).contains(&instants.len()), "{}", instants.len());
+    // 24 s to 36 s in steps of half a second.
+    assert!((20..=26).contains(&instants.len()), "{}", instants.len());
 }
 
 #[test]
