@@ -1,7 +1,8 @@
 //! How many files and connections this process may have open.
 //!
 //! Owns raising the soft limit, which many systems set to 1,024, to the hard one: a coordinator has a
-//! connection for each worker. Never fails: with fewer it serves fewer.
+//! connection for each worker. Never fails: with fewer it serves fewer. Only for verbs that start
+//! no programs of others: these would inherit it, and some take a high limit badly.
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 

@@ -22,7 +22,7 @@ use crate::{
     },
     clock,
     context::Context,
-    exit,
+    descriptors, exit,
     output::{self, human},
     values,
 };
@@ -141,6 +141,7 @@ pub(crate) struct BenchArgs {
 /// Runs the phases, or until a signal; either way everything that was started is gone when it
 /// returns.
 pub(crate) async fn run(context: &Context, args: BenchArgs) -> anyhow::Result<ExitCode> {
+    descriptors::raise_limit();
     let payload = payload_bytes(args.payload);
     if let Some(listen) = args.serve_bare {
         bare::serve(listen, payload).await?;

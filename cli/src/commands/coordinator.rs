@@ -13,7 +13,7 @@ use redrive_coordinator::{
 
 use crate::{
     context::Context,
-    exit,
+    descriptors, exit,
     signals::{self, Signals},
     values,
 };
@@ -215,6 +215,7 @@ pub(crate) async fn serve(
     config
         .check()
         .map_err(|error| exit::usage(error.to_string()))?;
+    descriptors::raise_limit();
     let mut signals = Signals::listen()?;
     let mut running = run::start(config).await?;
     announce(&running)?;
