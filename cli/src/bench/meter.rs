@@ -116,9 +116,10 @@ impl Cost {
             .with_some(Metric::GrpcCpu, each(self.of(Role::Grpc)))
     }
 
-    /// CPU time of the server so far, of all its threads.
-    pub(crate) fn server(&self) -> Option<Duration> {
-        self.server
+    /// The share of one core that the server took; 0 of no time.
+    pub(crate) fn core_share(&self) -> Option<f64> {
+        let span = self.span.as_secs_f64().max(f64::MIN_POSITIVE);
+        Some(self.server?.as_secs_f64() / span)
     }
 
     fn of(&self, role: Role) -> Option<Duration> {

@@ -55,11 +55,8 @@ async fn row(
         let bytes = after.saturating_sub(before);
         float(bytes) / float(workers.max(1))
     });
-    let share = cost
-        .server()
-        .map(|spent| spent.as_secs_f64() / cost.span.as_secs_f64());
     Ok(Figure::new(key, title, workers)
         .with_some(Metric::Rss, after.map(float))
         .with_some(Metric::RssPerTask, grown)
-        .with_some(Metric::CoreShare, share))
+        .with_some(Metric::CoreShare, cost.core_share()))
 }

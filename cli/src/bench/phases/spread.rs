@@ -58,10 +58,8 @@ pub(super) async fn run(
     crew.until(1).await?;
     let deeds = crew.finish().await?;
 
-    let share = cost
-        .server()
-        .map(|spent| spent.as_secs_f64() / cost.span.as_secs_f64());
-    let due = figure(&ids, &deeds.done, (first_ns, spread))?.with_some(Metric::CoreShare, share);
+    let due = figure(&ids, &deeds.done, (first_ns, spread))?
+        .with_some(Metric::CoreShare, cost.core_share());
     let mut check = check::compare(&ids, &deeds.done, Share::Part);
     check.same("reports answered as not recorded", deeds.unrecorded, 0);
     Ok(Measured {
