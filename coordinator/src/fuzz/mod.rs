@@ -15,6 +15,8 @@ use std::path::Path;
 #[cfg(not(fuzzing))]
 use rand::{SeedableRng as _, rngs::StdRng};
 
+use crate::engine::{EngineConfig, retry::presets};
+
 /// Bytes of an input, at most.
 pub(super) const INPUT_BYTES_MAX: usize = 16 << 10;
 
@@ -101,5 +103,21 @@ impl Drop for Blame<'_> {
             let hex: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
             eprintln!("this input fails (xxd -r -p makes a file of it):\n{hex}");
         }
+    }
+}
+
+/// What an engine that is fuzzed is made with: what a coordinator has unless told otherwise.
+pub(crate) fn engine_config(shard_count: u16) -> EngineConfig {
+    EngineConfig {
+        shard_count,
+        seed: 7,
+        default_policy: presets::named("recommended").unwrap(),
+        ping_ms: 5000,
+        grace_ms: 30_000,
+        hard_margin_ms: 10_000,
+        memory_bytes_max: 1 << 30,
+        finished_retention_ms: 3_600_000,
+        finished_per_queue_max: 1000,
+        aging_ms: 0,
     }
 }

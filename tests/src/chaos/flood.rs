@@ -86,12 +86,6 @@ pub async fn episode(settings: &Settings) -> Report {
         ("messages that are never finished", HALVES),
     ];
     let faults = faults.map(|(name, count)| (name, u32::try_from(count).unwrap()));
-    let mut report = Report::of(
-        &context.history.entries(),
-        settings.seed,
-        faults.into_iter().collect(),
-    );
-    report.memory_peak_bytes = memory_peak_bytes;
-    report.last_words = setup.last_words();
-    report
+    let entries = context.history.entries();
+    Report::of(&entries, settings.seed, faults, (memory_peak_bytes, &setup))
 }

@@ -23,6 +23,7 @@ use crate::{
         summary,
     },
     load::{self, Context},
+    process::Setup,
 };
 use stage::Stage;
 
@@ -60,14 +61,20 @@ pub struct Report {
 }
 
 impl Report {
-    fn of(entries: &[Entry], seed: u64, faults: BTreeMap<&'static str, u32>) -> Self {
+    /// Of an episode that is over: what everybody saw is judged.
+    fn of(
+        entries: &[Entry],
+        seed: u64,
+        faults: impl IntoIterator<Item = (&'static str, u32)>,
+        (memory_peak_bytes, setup): (u64, &Setup),
+    ) -> Self {
         Self {
             seed,
-            faults,
+            faults: faults.into_iter().collect(),
             seen: summary(entries),
             violations: check::violations(entries, check::Drained::Yes),
-            memory_peak_bytes: 0,
-            last_words: String::new(),
+            memory_peak_bytes,
+            last_words: setup.last_words(),
         }
     }
 

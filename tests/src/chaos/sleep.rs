@@ -72,14 +72,8 @@ pub async fn episode(settings: &Settings) -> Report {
     drop((worker, site));
     coordinator.kill();
     let faults = [("coordinator slept", TIMES), ("worker slept", TIMES)];
-    let mut report = Report::of(
-        &context.history.entries(),
-        settings.seed,
-        faults.into_iter().collect(),
-    );
-    report.memory_peak_bytes = memory_peak_bytes;
-    report.last_words = setup.last_words();
-    report
+    let entries = context.history.entries();
+    Report::of(&entries, settings.seed, faults, (memory_peak_bytes, &setup))
 }
 
 async fn until_more(context: &Context) {

@@ -168,9 +168,8 @@ impl Stage {
         look::at_everything(self.setup.address(), &self.context.history).await;
         load::assert_kept(&self.context, self.kinds).await;
         coordinator.kill();
-        let mut report = Report::of(&self.context.history.entries(), self.seed, self.faults);
-        report.memory_peak_bytes = self.memory_peak_bytes;
-        report.last_words = self.setup.last_words();
-        report
+        let entries = self.context.history.entries();
+        let at_last = (self.memory_peak_bytes, &self.setup);
+        Report::of(&entries, self.seed, self.faults, at_last)
     }
 }

@@ -24,7 +24,7 @@ const MAP: &str = "
     config           engine::retry::presets journal::Durability
     telemetry        engine journal::LogFiles journal::LogNumbers
     mutants
-    fuzz
+    fuzz             engine
 ";
 
 /// A line of the map: its module, and what that may name.

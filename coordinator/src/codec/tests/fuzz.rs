@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::hostile::read;
 use super::{encoded, samples};
 use crate::codec::Decoder;
-use crate::engine::{Engine, EngineConfig};
-use crate::fuzz::{Target, run};
+use crate::engine::Engine;
+use crate::fuzz::{Target, engine_config, run};
 use crate::journal::simulated::SimulatedStorage;
 use crate::journal::{Options, Storage as _, open};
 
@@ -63,18 +63,7 @@ fn seeds() -> Vec<Vec<u8>> {
 }
 
 fn engine() -> Engine {
-    Engine::new(EngineConfig {
-        shard_count: GOLDEN_SHARDS,
-        seed: 1,
-        default_policy: crate::engine::retry::presets::named("recommended").unwrap(),
-        ping_ms: 5000,
-        grace_ms: 30_000,
-        hard_margin_ms: 10_000,
-        memory_bytes_max: 1 << 30,
-        finished_retention_ms: 3_600_000,
-        finished_per_queue_max: 1000,
-        aging_ms: 0,
-    })
+    Engine::new(engine_config(GOLDEN_SHARDS))
 }
 
 /// Decodes and replays, up to the first refusal. Records with right checksums may tell a lie that

@@ -20,8 +20,8 @@ use crate::engine::command::Command;
 use crate::engine::event::Recorded;
 use crate::engine::ids::{LeaseToken, ShardId, TaskId, Timestamp};
 use crate::engine::ledger::task::State;
-use crate::engine::retry::presets;
 use crate::engine::{Engine, EngineConfig, Turn, Why, invariants};
+use crate::fuzz::engine_config;
 use crate::journal::Durability;
 use crate::journal::Sink as _;
 use crate::server::edge::Edge;
@@ -66,18 +66,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new() -> Self {
-        let config = EngineConfig {
-            shard_count: SHARDS,
-            seed: 7,
-            default_policy: presets::named("recommended").unwrap(),
-            ping_ms: 5000,
-            grace_ms: 30_000,
-            hard_margin_ms: 10_000,
-            memory_bytes_max: 1 << 30,
-            finished_retention_ms: 3_600_000,
-            finished_per_queue_max: 1000,
-            aging_ms: 0,
-        };
+        let config = engine_config(SHARDS);
         let facts = Facts {
             durability: Durability::Always,
             default_policy: "recommended".into(),
