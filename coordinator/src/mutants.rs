@@ -112,6 +112,12 @@ mutants! {
     BudgetKept,
     /// The engine's alarm clock forgets timers.
     AlarmForgotten,
+    /// The weights of a worker's queues are not looked at.
+    WeightsIgnored,
+    /// A queue that had nothing ready has saved up its turns.
+    IdleTurnsSaved,
+    /// What has waited long goes no earlier for it.
+    AgingIgnored,
 }
 
 #[cfg(feature = "mutants")]

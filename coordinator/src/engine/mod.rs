@@ -29,6 +29,7 @@ pub mod retry;
 mod sessions;
 mod shard;
 mod step;
+mod subscriptions;
 #[cfg(test)]
 mod tests;
 pub mod view;

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use super::command::{Capacity, WorkerInfo};
 use super::effect::WorkerState;
-use super::ids::{Fence, LinkId, QueueName, RequestId, SessionId, ShardId, TaskId, Timestamp};
+use super::ids::{Fence, LinkId, QueueName, RequestId, SessionId, TaskId, Timestamp};
 use super::ledger::history::RunOutcome;
 use super::limits;
+use super::subscriptions::Subscription;
 
 /// One that wants work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,42 +21,6 @@ pub(super) enum Member {
     Session(SessionId),
     /// A call that waits for work.
     Poll(RequestId),
-}
-
-/// A queue that somebody serves.
-#[derive(Clone, Debug)]
-pub(super) struct Subscription {
-    pub(super) queue: QueueName,
-    pub(super) shard: ShardId,
-    weight: i64,
-    credit: i64,
-}
-
-impl Subscription {
-    pub(super) fn of(info: &WorkerInfo, shard_count: u16) -> Vec<Self> {
-        let subscription = |(queue, weight): &(QueueName, u32)| Self {
-            queue: queue.clone(),
-            shard: queue.shard(shard_count),
-            weight: i64::from(*weight),
-            credit: 0,
-        };
-        info.queues.iter().map(subscription).collect()
-    }
-}
-
-/// One of those marked, chosen by smooth weighted round robin: each gains its weight, the one with
-/// the most goes first and pays what all gained together.
-pub(super) fn take_turn(queues: &mut [Subscription], ready: &[usize]) -> Option<usize> {
-    let total: i64 = ready.iter().map(|index| queues[*index].weight).sum();
-    for index in ready {
-        queues[*index].credit += queues[*index].weight;
-    }
-    let chosen = ready
-        .iter()
-        .copied()
-        .max_by_key(|index| (queues[*index].credit, std::cmp::Reverse(*index)))?;
-    queues[chosen].credit -= total;
-    Some(chosen)
 }
 
 /// A lease that a session holds.
@@ -449,34 +414,4 @@ impl Sessions {
 /// The worker's name as leases keep it.
 pub(super) fn worker_of(info: &WorkerInfo) -> Arc<str> {
     info.worker.clone()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn queues_take_turns_by_their_weights() {
-        let name = |queue| QueueName::new("default", queue).unwrap();
-        let info = WorkerInfo {
-            namespace: "default".into(),
-            worker: "w".into(),
-            version: "".into(),
-            host: "".into(),
-            queues: vec![(name("a"), 3), (name("b"), 1)],
-            kinds: Vec::new(),
-            proposals: Vec::new(),
-        };
-        let mut queues = Subscription::of(&info, 1);
-        let turns: Vec<usize> = (0..8)
-            .map(|_| take_turn(&mut queues, &[0, 1]).unwrap())
-            .collect();
-        assert_eq!(turns, [0, 0, 1, 0, 0, 0, 1, 0]);
-        assert_eq!(
-            take_turn(&mut queues, &[1]),
-            Some(1),
-            "an idle queue costs nobody a turn"
-        );
-        assert_eq!(take_turn(&mut queues, &[]), None);
-    }
 }

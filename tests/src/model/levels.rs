@@ -92,9 +92,10 @@ impl Levels {
         own.and_then(after).or_else(kind).or_else(queue)
     }
 
-    /// Whether priorities are strict in a queue.
-    pub(super) fn is_strict(&self, queue: &QueueName) -> bool {
+    /// After how long a ready task of a queue counts one level more urgent. Milliseconds; 0 where
+    /// priorities are strict.
+    pub(super) fn aging_ms(&self, queue: &QueueName) -> u64 {
         let own = self.queue(queue).and_then(|queue| queue.aging_ms);
-        own.unwrap_or(self.aging_ms) == 0
+        own.unwrap_or(self.aging_ms)
     }
 }

@@ -9,7 +9,7 @@
 //! [`Model::recorded`] sees each record when it is durable, before anything is told of it, and
 //! [`Model::frame_ends`] the end of its frame; `asked`, `heard` and their like see what reaches the
 //! engine, `answered` and `told` what leaves. `record` and `ends` judge them, `task` are the states, `verdict` the retry policies,
-//! `waits` their delays, `order` lanes and pauses, `promises` what makes saying it twice harmless,
+//! `waits` their delays, `order` lanes and pauses, `shares` the turns of queues, `promises` what makes saying it twice harmless,
 //! `follow` what follows an end, `talk` what workers are told and tell, `compare` the recounts.
 
 mod compare;
@@ -19,6 +19,7 @@ mod levels;
 mod order;
 mod promises;
 mod record;
+mod shares;
 mod talk;
 mod task;
 #[cfg(test)]
@@ -38,6 +39,7 @@ use follow::Follow;
 use levels::Levels;
 use order::Lanes;
 use promises::Promises;
+use shares::Shares;
 use talk::Talk;
 use task::{Run, Task};
 
@@ -78,6 +80,8 @@ pub enum Rule {
     Once,
     /// The most urgent ready task first, and among equals the one enqueued first.
     Order,
+    /// I16: each queue of a worker gets the share that its weight says.
+    Shares,
     /// A payload is delivered as it was sent.
     Bytes,
     /// What the model counts is what the coordinator counts.
@@ -102,12 +106,23 @@ pub struct Model {
     held: Map<SessionId, u32>,
     levels: Levels,
     lanes: Lanes,
+    shares: Shares,
+    seen: Seen,
     promises: Promises,
     follow: Follow,
     talk: Talk,
     touched: Vec<TaskId>,
     records: u64,
     wrong: Vec<Violation>,
+}
+
+/// How often there was something to judge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Grants of a task though a more urgent one is due, because of its age.
+    pub aged: usize,
+    /// Pairs of queues of a worker that both had work, at a grant from one of them.
+    pub shares: usize,
 }
 
 /// What the model knows of a shard.
@@ -138,6 +153,8 @@ impl Model {
             runs: Map::default(),
             held: Map::default(),
             lanes: Lanes::default(),
+            shares: Shares::default(),
+            seen: Seen::default(),
             promises: Promises::default(),
             follow: Follow::default(),
             talk: Talk::default(),
@@ -166,10 +183,16 @@ impl Model {
         self.records
     }
 
+    /// How often there was something to judge since this was asked last.
+    pub fn take_seen(&mut self) -> Seen {
+        std::mem::take(&mut self.seen)
+    }
+
     /// The coordinator is gone: callers and streams with it.
     pub fn killed(&mut self) {
         self.talk.killed();
         self.promises.killed();
+        self.shares.killed();
     }
 }
 

@@ -5,10 +5,12 @@
 
 use redrive_coordinator::engine::edit::Edit;
 use redrive_coordinator::engine::event::{Event, Recorded};
-use redrive_coordinator::engine::ids::{Fence, ShardId, TaskId, Timestamp};
+use redrive_coordinator::engine::ids::{Fence, QueueName, ShardId, TaskId, Timestamp};
 use redrive_coordinator::engine::ledger::task::{Holder, Task as Whole};
 use redrive_coordinator::engine::ledger::terms::DeliveryMode;
 
+use super::order::Granted;
+use super::shares::Unfair;
 use super::task::{Lease, Run, Stand, Task};
 use super::{Model, Rule, digest};
 
@@ -152,15 +154,11 @@ impl Model {
     }
 
     pub(super) fn wait(&mut self, id: TaskId, task: &Task, at_once: bool) {
-        if let Stand::Pending(not_before) = task.stand {
-            let place = (task.priority, task.place, id);
-            self.lanes.wait(&task.queue, place, not_before, at_once);
-        }
+        self.lanes.wait(id, task, at_once);
     }
 
     pub(super) fn leave(&mut self, id: TaskId, task: &Task) {
-        let place = (task.priority, task.place, id);
-        self.lanes.leave(&task.queue, place);
+        self.lanes.leave(id, task);
     }
 
     /// Changes a task that is known.
@@ -299,13 +297,37 @@ impl Model {
                 format!("{id} is leased at {at:?}, its end was {over:?}"),
             );
         }
-        let place = (task.priority, task.place, id);
-        if self.levels.is_strict(&task.queue)
-            && self.talk.runs_everything(holder)
-            && let Some(first) = self.lanes.overtaken(&task.queue, place, at)
-        {
+        self.check_order(id, task, (at, holder));
+    }
+
+    /// The most urgent first, and each queue of the holder its share.
+    fn check_order(&mut self, id: TaskId, task: &Task, (at, holder): (Timestamp, Holder)) {
+        let Holder::Session(session) = holder else {
+            return;
+        };
+        if !self.talk.runs_everything(session) {
+            return self.shares.end(session);
+        }
+        let granted = Granted {
+            queue: &task.queue,
+            priority: task.priority,
+            place: task.place,
+            id,
+            at,
+            aging_ms: self.levels.aging_ms(&task.queue),
+        };
+        self.seen.aged += usize::from(self.lanes.has_aged(&granted));
+        if let Some(first) = self.lanes.overtaken(&granted) {
             let says = format!("{id} is leased before {first}, which is ready and goes first");
             self.wrong(Rule::Order, says);
+        }
+        let lanes = &self.lanes;
+        let has_work = |queue: &QueueName| lanes.has_ready(queue, at);
+        let (compared, unfair) = self.shares.granted(session, &task.queue, has_work);
+        self.seen.shares += compared;
+        if let Some(Unfair { more, less }) = unfair {
+            let says = format!("{id}: of one worker {more:?} got that and {less:?} this");
+            self.wrong(Rule::Shares, says);
         }
     }
 

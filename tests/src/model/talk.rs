@@ -10,7 +10,7 @@ use redrive_coordinator::engine::command::{
 use redrive_coordinator::engine::effect::{Answer, Delivery, ReportAck, ReportStatus, ToWorker};
 use redrive_coordinator::engine::ids::{LeaseToken, LinkId, RequestId, SessionId, Timestamp};
 use redrive_coordinator::engine::ledger::history::RunOutcome;
-use redrive_coordinator::engine::ledger::task::{Holder, Outcome, State};
+use redrive_coordinator::engine::ledger::task::{Outcome, State};
 use redrive_coordinator::engine::rejection::Rejection;
 
 use super::task::{Heard, Stand};
@@ -56,15 +56,10 @@ impl Talk {
         self.sessions.clear();
     }
 
-    /// Whether a holder is known to run every kind, whatever its size.
-    pub(super) fn runs_everything(&self, holder: Holder) -> bool {
-        match holder {
-            Holder::Session(session) => self
-                .sessions
-                .get(&session)
-                .is_some_and(|wants| wants.everything),
-            Holder::Unary { .. } => false,
-        }
+    /// Whether a session is known to run every kind, whatever its size.
+    pub(super) fn runs_everything(&self, session: SessionId) -> bool {
+        let wants = self.sessions.get(&session);
+        wants.is_some_and(|wants| wants.everything)
     }
 }
 
@@ -117,6 +112,7 @@ impl Model {
                     wants.everything = false;
                     wants.link = Some(*link);
                     wants.capacities.push((now, hello.capacity.tasks_max));
+                    self.shares.end(session);
                 }
             }
             Command::FromWorker { link, message } => self.heard(now, *link, message),
@@ -267,6 +263,7 @@ impl Model {
         if wants.link.is_none_or(|latest| latest == link) {
             wants.link = Some(link);
             wants.everything = everything;
+            self.shares.begin(session, &hello.worker.queues);
         }
     }
 

@@ -12,10 +12,13 @@ use redrive_coordinator::engine::event::{Event, Recorded};
 use redrive_coordinator::engine::ids::{
     Fence, QueueName, RequestId, SessionId, ShardId, TaskId, Timestamp,
 };
-use redrive_coordinator::engine::ledger::task::{Holder, State, Task, Timeouts};
+use redrive_coordinator::engine::ledger::task::{Holder, Priority, State, Task, Timeouts};
 use redrive_coordinator::engine::ledger::terms::DeliveryMode;
 use redrive_coordinator::engine::retry::policy::{Backoff, Jitter, Policy, Shape};
 
+use super::order::{Granted, Lanes};
+use super::shares::Shares;
+use super::task::Task as Waiting;
 use super::waits::bounds;
 use super::{Model, Rule};
 
@@ -277,4 +280,55 @@ fn waits_are_those_of_the_documents() {
         })
     };
     assert_eq!(waits(&sidekiq, 2), [(15_000, 25_000), (16_000, 36_000)]);
+}
+
+/// Who is overtaken where the second of two tasks is granted, 100 ms after the first one's wait began.
+fn overtaken(aging_ms: u64, (first, second): (Priority, Priority)) -> Option<TaskId> {
+    let mut lanes = Lanes::default();
+    let of = |number, priority, not_before| {
+        Waiting::of(&Task {
+            priority,
+            ..task(number, not_before)
+        })
+    };
+    lanes.wait(id(1), &of(1, first, 2000), true);
+    lanes.wait(id(2), &of(2, second, 2100), true);
+    lanes.overtaken(&Granted {
+        queue: &mail(),
+        priority: second,
+        place: 2,
+        id: id(2),
+        at: Timestamp(2100),
+        aging_ms,
+    })
+}
+
+#[test]
+fn who_has_waited_long_enough_is_not_overtaken() {
+    use Priority::{High, Highest, Low};
+    assert_eq!(overtaken(0, (High, High)), Some(id(1)));
+    assert_eq!(overtaken(0, (Low, High)), None);
+    assert_eq!(overtaken(51, (Low, High)), None, "one level is not enough");
+    assert_eq!(overtaken(50, (Low, High)), Some(id(1)));
+    assert_eq!(overtaken(1, (Low, Highest)), Some(id(1)));
+}
+
+#[test]
+fn a_queue_that_gets_more_than_its_weight_is_found_where_both_have_work() {
+    let (one, two) = (SessionId(1), mail());
+    let other = QueueName::new("default", "sms").unwrap();
+    let mut shares = Shares::default();
+    shares.begin(one, &[(two.clone(), 3), (other.clone(), 1)]);
+    let mut got = |queue: &QueueName, both: bool| shares.granted(one, queue, |_| both);
+    for _ in 0..4 {
+        assert_eq!(got(&two, true), (1, None));
+    }
+    let (_, unfair) = got(&two, true);
+    let unfair = unfair.expect("5 / 3 is more than 1 / 3 + 1");
+    assert_eq!((unfair.more.2, unfair.less.2), (5, 0));
+    for _ in 0..9 {
+        assert_eq!(got(&two, false), (0, None), "the other one had nothing");
+    }
+    assert_eq!(got(&other, true), (1, None));
+    assert_eq!(got(&other, true).1.map(|it| it.more.2), Some(2));
 }

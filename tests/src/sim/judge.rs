@@ -15,7 +15,7 @@ use redrive_coordinator::engine::ids::{LinkId, RequestId, Timestamp};
 use redrive_coordinator::engine::rejection::Rejection;
 
 use super::plan::Plan;
-use crate::model::Model;
+use crate::model::{Model, Seen};
 
 /// Violations that are kept besides the model's.
 const KEPT_MAX: usize = 8;
@@ -110,6 +110,11 @@ impl Judge {
             self.model.recorded(recorded);
         }
         self.model.frame_ends();
+    }
+
+    /// How often order and shares were judged since this was asked last.
+    pub fn take_seen(&mut self) -> Seen {
+        self.model.take_seen()
     }
 
     /// A caller is answered.

@@ -195,6 +195,10 @@ situations! {
     Forgotten,
     /// A memory of a request or key runs out.
     MemoryForgotten,
+    /// A task goes before a more urgent one, because it has waited long.
+    AgedGoesFirst,
+    /// A worker is granted a task of a queue, and another one of its queues has work too.
+    SharesCompared,
 }
 
 /// How often each situation was seen.

@@ -404,6 +404,9 @@ impl World {
             for recorded in release.records.iter() {
                 self.notice(recorded);
             }
+            let judged = self.judge.take_seen();
+            self.seen.add_many(Situation::AgedGoesFirst, judged.aged);
+            self.seen.add_many(Situation::SharesCompared, judged.shares);
             for effect in release.effects {
                 self.effect(effect);
             }

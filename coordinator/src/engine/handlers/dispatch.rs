@@ -13,8 +13,9 @@ use crate::engine::ids::{
 };
 use crate::engine::ledger::task::{Holder, Task};
 use crate::engine::limits;
-use crate::engine::sessions::{Held, Member, Subscription, take_turn, worker_of};
+use crate::engine::sessions::{Held, Member, worker_of};
 use crate::engine::step::Step;
+use crate::engine::subscriptions::{Ready, Subscription, by_lot, had_turn, whose_turn};
 use crate::mutants::{self, Mutant};
 
 use super::{resolve, tick};
@@ -41,7 +42,7 @@ fn serve(step: &mut Step<'_>, member: Member) -> bool {
     if step.shutting_down() {
         return false;
     }
-    let (mut ready, mut first, mut blocked) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ready, mut blocked) = (Vec::new(), Vec::new());
     let Some((queues, kinds)) = wishes(step, member) else {
         return false;
     };
@@ -50,8 +51,7 @@ fn serve(step: &mut Step<'_>, member: Member) -> bool {
             continue;
         };
         if has_room(step, member, id) {
-            ready.push(index);
-            first.push(id);
+            ready.push((index, id));
         } else {
             blocked.push(sub.queue.clone());
         }
@@ -59,27 +59,35 @@ fn serve(step: &mut Step<'_>, member: Member) -> bool {
     for queue in blocked {
         step.block_queue(queue);
     }
-    let sessions = step.sessions_mut();
-    let queues = match member {
-        Member::Session(id) => sessions.get_mut(id).map(|session| &mut session.queues),
-        Member::Poll(request) => sessions
-            .polls
-            .get_mut(&request)
-            .map(|poll| &mut poll.queues),
-    };
-    let Some(queues) = queues else { return false };
-    let Some(index) = take_turn(queues, &ready) else {
+    let Some(((index, id), queue)) = choose(step, member, &ready) else {
         return false;
     };
-    let queue = queues[index].queue.clone();
-    let chosen = ready.iter().position(|ready| *ready == index);
-    let id = first[chosen.expect("it was chosen from these")];
     if tick::is_over(step, id) {
         return !step.is_full();
+    }
+    if let Member::Session(session) = member
+        && let Some(session) = step.sessions_mut().get_mut(session)
+    {
+        had_turn(&mut session.queues, index);
     }
     grant(step, member, id);
     step.sessions_mut().served(&queue, member);
     true
+}
+
+/// What a member gets next, of the first tasks of its queues. A session's queues take turns; a call is
+/// there once and remembers none, so it draws lots.
+fn choose(step: &mut Step<'_>, member: Member, ready: &[Ready]) -> Option<(Ready, QueueName)> {
+    let random = match member {
+        Member::Poll(_) if ready.len() > 1 => step.random_u64(),
+        Member::Poll(_) | Member::Session(_) => 0,
+    };
+    let (queues, _) = wishes(step, member)?;
+    let chosen = match member {
+        Member::Session(_) => whose_turn(queues, ready)?,
+        Member::Poll(_) => by_lot(queues, ready, random)?,
+    };
+    Some((chosen, queues[chosen.0].queue.clone()))
 }
 
 /// What a member wants: its queues and the kinds that it runs.
@@ -106,38 +114,26 @@ fn offer(step: &mut Step<'_>, queue: &QueueName) {
         let Some(first) = step.sessions().next_hungry(queue) else {
             return;
         };
-        if offer_to(step, shard, queue, first) {
+        if offer_to(step, first) {
             continue;
         }
         // The one whose turn it is cannot run what is ready: ask the others, once around.
         let others = step.sessions().hungry_of(queue);
         let mut others = others.into_iter().filter(|other| *other != first);
-        if !others.any(|member| offer_to(step, shard, queue, member)) {
+        if !others.any(|member| offer_to(step, member)) {
             return;
         }
     }
 }
 
-/// Gives one member one task of a queue, if there is one for it.
-fn offer_to(step: &mut Step<'_>, shard: ShardId, queue: &QueueName, member: Member) -> bool {
-    if step.shutting_down() || !step.sessions_mut().refresh(member) {
-        return false;
+/// Gives one member one task, if there is one for it: of the queue whose turn it is there, be it
+/// another than the one that has something new.
+fn offer_to(step: &mut Step<'_>, member: Member) -> bool {
+    let gets = step.sessions_mut().refresh(member) && serve(step, member);
+    if gets {
+        step.sessions_mut().refresh(member);
     }
-    let wishes = wishes(step, member);
-    let Some(id) = wishes.and_then(|(_, kinds)| first_ready(step, shard, queue, kinds)) else {
-        return false;
-    };
-    if !has_room(step, member, id) {
-        step.block_queue(queue.clone());
-        return false;
-    }
-    if tick::is_over(step, id) {
-        return !step.is_full();
-    }
-    grant(step, member, id);
-    step.sessions_mut().served(queue, member);
-    step.sessions_mut().refresh(member);
-    true
+    gets
 }
 
 /// Whether a queue has a ready task that may be given to somebody.
@@ -168,7 +164,8 @@ fn first_ready(
         now: step.now(),
         ledger,
     };
-    let aging = (aging_ms > 0).then_some(&aging);
+    let ages = aging_ms > 0 && !mutants::is(Mutant::AgingIgnored);
+    let aging = ages.then_some(&aging);
     step.agenda(shard).queue(queue)?.first_ready(kinds, aging)
 }
 

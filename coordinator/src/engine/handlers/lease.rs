@@ -10,8 +10,9 @@ use crate::engine::ids::{LeaseToken, RequestId};
 use crate::engine::ledger::task::Holder;
 use crate::engine::limits;
 use crate::engine::rejection::Rejection;
-use crate::engine::sessions::{Member, Poll, Subscription};
+use crate::engine::sessions::{Member, Poll};
 use crate::engine::step::Step;
+use crate::engine::subscriptions::Subscription;
 
 use super::kind::{self, Proposer};
 use super::{beat, dispatch};

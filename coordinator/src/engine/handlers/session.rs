@@ -15,8 +15,9 @@ use crate::engine::ledger::task::Task;
 use crate::engine::limits;
 use crate::engine::rejection::Rejection;
 use crate::engine::retry::Ending;
-use crate::engine::sessions::{Member, Session, Subscription};
+use crate::engine::sessions::{Member, Session};
 use crate::engine::step::Step;
+use crate::engine::subscriptions::Subscription;
 
 use super::end_run::{Ended, Extra, end_run};
 use super::kind::{self, Proposer};

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::world::{World, complete, info, new_task};
-use crate::engine::command::{Capacity, FromWorker, NewTask};
+use crate::engine::command::{Call, Capacity, FromWorker, LeaseTasks, NewTask, Start, WorkerInfo};
 use crate::engine::ids::QueueName;
 use crate::engine::ledger::task::{Payload, Priority};
+use crate::engine::ledger::terms::Terms;
 
 fn with_priority(priority: Priority) -> NewTask {
     NewTask {
@@ -142,6 +143,20 @@ fn the_one_who_cannot_run_it_does_not_block_the_one_who_can() {
     world.expect(&["b gets t1#1", "b gets t2#1"]);
 }
 
+/// How many of eight tasks with this prefix somebody holds.
+fn leased(world: &mut World, prefix: &str) -> usize {
+    let names = (0..8).map(|index| format!("{prefix}{index}"));
+    names.filter(|name| world.state(name) == "LEASED").count()
+}
+
+/// A worker with queue a at weight 3 and queue b at weight 1.
+fn three_to_one(worker: &str) -> WorkerInfo {
+    let mut worker = info(worker, &["a", "b"], &[]);
+    worker.queues[0].1 = 3;
+    worker
+}
+
+/// I16.
 #[test]
 fn queues_of_a_worker_are_served_by_their_weights() {
     let mut world = World::new();
@@ -149,18 +164,70 @@ fn queues_of_a_worker_are_served_by_their_weights() {
         world.enqueue(&format!("a{index}"), "a");
         world.enqueue(&format!("b{index}"), "b");
     }
-    let mut worker = info("w1", &["a", "b"], &[]);
-    worker.queues[0].1 = 3;
-    world.hello_as("w1", worker, 8, &[]);
-    let leased = |world: &mut World, prefix: &str| {
-        let names: Vec<String> = (0..8).map(|index| format!("{prefix}{index}")).collect();
-        names
-            .iter()
-            .filter(|name| world.state(name) == "LEASED")
-            .count()
+    world.hello_as("w1", three_to_one("w1"), 8, &[]);
+    assert_eq!((leased(&mut world, "a"), leased(&mut world, "b")), (6, 2));
+}
+
+/// I16.
+#[test]
+fn weights_hold_for_a_worker_that_waited_when_the_work_came() {
+    let mut world = World::new();
+    world.hello_as("w1", three_to_one("w1"), 8, &[]);
+    let later = |queue: &str| NewTask {
+        start: Start::After { delay_ms: 1000 },
+        ..new_task(queue)
     };
-    assert_eq!(leased(&mut world, "a"), 6);
-    assert_eq!(leased(&mut world, "b"), 2);
+    for index in 0..8 {
+        world.enqueue_as(&format!("a{index}"), later("a"));
+        world.enqueue_as(&format!("b{index}"), later("b"));
+    }
+    world.wait_ms(1000);
+    assert_eq!((leased(&mut world, "a"), leased(&mut world, "b")), (6, 2));
+}
+
+/// I16.
+#[test]
+fn a_task_whose_time_is_over_takes_no_turn_from_its_queue() {
+    let mut world = World::new();
+    let brief = |queue: &str| NewTask {
+        terms: Some(Box::new(Terms {
+            ttl_ms: Some(1000),
+            ..Terms::default()
+        })),
+        ..new_task(queue)
+    };
+    for index in 0..4 {
+        world.enqueue_as(&format!("gone{index}"), brief("a"));
+    }
+    for index in 0..8 {
+        world.enqueue(&format!("a{index}"), "a");
+        world.enqueue(&format!("b{index}"), "b");
+    }
+    // Before a tick has ended them.
+    world.now = world.now.plus_ms(1000);
+    world.hello("w1", &["a", "b"], 8);
+    assert_eq!((leased(&mut world, "a"), leased(&mut world, "b")), (4, 4));
+}
+
+#[test]
+fn calls_that_take_one_task_each_draw_lots_by_the_weights() {
+    let mut world = World::new();
+    for index in 0..400 {
+        world.enqueue(&format!("a{index}"), "a");
+        world.enqueue(&format!("b{index}"), "b");
+    }
+    let mut of_a = 0;
+    for _ in 0..400 {
+        let request = world.call_later(Call::LeaseTasks(LeaseTasks {
+            worker: three_to_one("cron"),
+            count_max: 1,
+            wait_ms: 0,
+            ttl_ms: 30_000,
+        }));
+        of_a += usize::from(world.leased(request)[0].starts_with('a'));
+    }
+    // 300 are expected; 45 are more than five standard deviations, and the lots are the same each time.
+    assert!((255..=345).contains(&of_a), "{of_a} of 400");
 }
 
 #[test]
@@ -199,7 +266,7 @@ fn what_is_due_in_one_instant_is_handed_out_completely_over_all_shards() {
     let mut world = World::with(|config| config.shard_count = 4);
     world.hello("w1", &["q0", "q1", "q2", "q3", "q4", "q5", "q6"], 300);
     let later = |queue: &str| NewTask {
-        start: crate::engine::command::Start::After { delay_ms: 1000 },
+        start: Start::After { delay_ms: 1000 },
         ..new_task(queue)
     };
     for index in 0..300 {
