@@ -17,7 +17,7 @@ shape!(Task {
     id, queue, kind, payload, enqueue_seq, enqueued_at, budget_since, state;
     own, side, priority, runs, fence, failures, crashes, deferrals, unstarted_in_row, timeouts_hit,
     redrives, version
-} without { recorded_at: 0 });
+});
 
 shape!(Own { ; policy, max_attempts, timeouts, terms, then });
 

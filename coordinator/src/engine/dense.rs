@@ -2,7 +2,7 @@
 //!
 //! Owns how entries are packed. A B-tree whose keys arrive in order leaves every node half full;
 //! here a chunk is filled before the next one is begun, and what is removed is given back. Invariants:
-//! chunks are never empty and never larger than [`CHUNK_ENTRIES_MAX`], each is sorted, and the key
+//! chunks are never empty and never larger than [`CHUNK_BYTES_MAX`], each is sorted, and the key
 //! a chunk is filed under is above everything before the chunk and not above anything in it. How
 //! entries are packed is nobody's business: maps with equal entries are equal.
 
@@ -10,20 +10,14 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::OccupiedEntry;
 use std::fmt;
 
-/// Entries of a chunk. More make the outer map smaller and each insertion and removal move more;
-/// above a kibibyte, which 40 of 24 bytes stay below, blocks are what glibc tidies its heap for.
-const CHUNK_ENTRIES_MAX: usize = 40;
+/// What the entries of a full chunk take. More make the outer map smaller and each insertion and
+/// removal move more; a kibibyte and more is what glibc tidies its heap for. Bytes.
+const CHUNK_BYTES_MAX: usize = 1008;
 /// Entries that a chunk has room for at least.
 const CHUNK_ROOM_MIN: usize = 4;
 /// Entries that the room of a chunk grows by at most: a chunk that is filled at random then has
 /// little room to spare.
 const CHUNK_ROOM_STEP: usize = 8;
-/// Entries at or below which a chunk joins a neighbour, where both fit with room to spare.
-const CHUNK_ENTRIES_LOW: usize = CHUNK_ENTRIES_MAX / 4;
-/// Entries of two chunks that may be joined: further from full than one removal or insertion, so
-/// that chunks are not joined and split in turn.
-const JOINED_ENTRIES_MAX: usize = CHUNK_ENTRIES_MAX / 4 * 3;
-
 /// Entries in the order of their keys.
 type Chunk<K, V> = Vec<(K, V)>;
 
@@ -40,6 +34,31 @@ impl<K, V> Default for DenseMap<K, V> {
             chunks: BTreeMap::new(),
             len: 0,
         }
+    }
+}
+
+impl<K, V> DenseMap<K, V> {
+    /// Entries of a chunk.
+    const ENTRIES_MAX: usize = CHUNK_BYTES_MAX / size_of::<(K, V)>();
+    /// Entries at or below which a chunk joins a neighbour, where both fit with room to spare.
+    const ENTRIES_LOW: usize = Self::ENTRIES_MAX / 4;
+    /// Entries of two chunks that may be joined: further from full than one removal or insertion,
+    /// so that chunks are not joined and split in turn.
+    const JOINED_MAX: usize = Self::ENTRIES_MAX / 4 * 3;
+
+    /// The room of a chunk that shrank to so many entries: not only for these, or one that is used
+    /// at both ends would be given new room at every turn.
+    fn room_of(len: usize) -> usize {
+        (len + len / 2).clamp(CHUNK_ROOM_MIN, Self::ENTRIES_MAX)
+    }
+
+    /// Puts an entry into a chunk that is not full, with little room to spare.
+    fn put(chunk: &mut Chunk<K, V>, index: usize, entry: (K, V)) {
+        if chunk.len() == chunk.capacity() {
+            let more = chunk.len().clamp(CHUNK_ROOM_MIN, CHUNK_ROOM_STEP);
+            chunk.reserve_exact(more.min(Self::ENTRIES_MAX - chunk.len()));
+        }
+        chunk.insert(index, entry);
     }
 }
 
@@ -118,20 +137,20 @@ impl<K: Ord + Copy, V> DenseMap<K, V> {
             Err(index) => index,
         };
         self.len += 1;
-        if chunk.len() < CHUNK_ENTRIES_MAX {
-            put(chunk, index, (key, value));
+        if chunk.len() < Self::ENTRIES_MAX {
+            Self::put(chunk, index, (key, value));
             return None;
         }
-        if index == CHUNK_ENTRIES_MAX {
+        if index == Self::ENTRIES_MAX {
             let filed = *filed;
             self.append_after(filed, (key, value));
             return None;
         }
-        let mut upper = chunk.split_off(CHUNK_ENTRIES_MAX / 2);
-        chunk.shrink_to(CHUNK_ENTRIES_MAX / 2 + CHUNK_ROOM_STEP);
-        match index.checked_sub(CHUNK_ENTRIES_MAX / 2) {
-            Some(index) if index > 0 => put(&mut upper, index, (key, value)),
-            Some(_) | None => put(chunk, index, (key, value)),
+        let mut upper = chunk.split_off(Self::ENTRIES_MAX / 2);
+        chunk.shrink_to(Self::ENTRIES_MAX / 2 + CHUNK_ROOM_STEP);
+        match index.checked_sub(Self::ENTRIES_MAX / 2) {
+            Some(index) if index > 0 => Self::put(&mut upper, index, (key, value)),
+            Some(_) | None => Self::put(chunk, index, (key, value)),
         }
         self.chunks.insert(upper[0].0, upper);
         None
@@ -147,8 +166,8 @@ impl<K: Ord + Copy, V> DenseMap<K, V> {
             let filed = *filed;
             self.chunks.remove(&filed);
         } else if chunk.capacity() > CHUNK_ROOM_MIN && chunk.len() * 2 <= chunk.capacity() {
-            chunk.shrink_to(room_of(chunk.len()));
-            if chunk.len() <= CHUNK_ENTRIES_LOW {
+            chunk.shrink_to(Self::room_of(chunk.len()));
+            if chunk.len() <= Self::ENTRIES_LOW {
                 let filed = *filed;
                 self.join(filed);
             }
@@ -160,9 +179,9 @@ impl<K: Ord + Copy, V> DenseMap<K, V> {
     fn insert_first(&mut self, key: K, value: V) {
         self.len += 1;
         let first = self.chunks.first_entry();
-        let first = first.filter(|first| first.get().len() < CHUNK_ENTRIES_MAX);
+        let first = first.filter(|first| first.get().len() < Self::ENTRIES_MAX);
         let mut chunk = first.map_or_else(Vec::new, OccupiedEntry::remove);
-        put(&mut chunk, 0, (key, value));
+        Self::put(&mut chunk, 0, (key, value));
         self.chunks.insert(key, chunk);
     }
 
@@ -172,14 +191,14 @@ impl<K: Ord + Copy, V> DenseMap<K, V> {
         let next = self.chunks.range((Excluded(filed), Unbounded)).next();
         let key = entry.0;
         let mut chunk = match next.map(|(next, chunk)| (*next, chunk.len())) {
-            Some((next, len)) if len < CHUNK_ENTRIES_MAX => {
+            Some((next, len)) if len < Self::ENTRIES_MAX => {
                 self.chunks.remove(&next).expect("looked at just now")
             }
             // The last one is full: another full one is likely to follow.
-            None => Vec::with_capacity(CHUNK_ENTRIES_MAX),
+            None => Vec::with_capacity(Self::ENTRIES_MAX),
             Some(_) => Vec::new(),
         };
-        put(&mut chunk, 0, entry);
+        Self::put(&mut chunk, 0, entry);
         self.chunks.insert(key, chunk);
     }
 
@@ -188,7 +207,7 @@ impl<K: Ord + Copy, V> DenseMap<K, V> {
         use std::ops::Bound::{Excluded, Unbounded};
         let len_of = |chunk: Option<(&K, &Chunk<K, V>)>| chunk.map(|(key, c)| (*key, c.len()));
         let mine = self.chunks.get(&filed).map_or(0, Vec::len);
-        let fits = |other: &(K, usize)| mine + other.1 <= JOINED_ENTRIES_MAX;
+        let fits = |other: &(K, usize)| mine + other.1 <= Self::JOINED_MAX;
         let next = len_of(self.chunks.range((Excluded(filed), Unbounded)).next()).filter(fits);
         let before = len_of(self.chunks.range(..filed).next_back()).filter(fits);
         let (lower, upper) = match (before, next) {
@@ -198,19 +217,13 @@ impl<K: Ord + Copy, V> DenseMap<K, V> {
         };
         let mut upper = self.chunks.remove(&upper).expect("looked at just now");
         let lower = self.chunks.get_mut(&lower).expect("looked at just now");
-        let room = room_of(lower.len() + upper.len());
+        let room = Self::room_of(lower.len() + upper.len());
         if lower.capacity() < lower.len() + upper.len() {
             lower.reserve_exact(room - lower.len());
         }
         lower.append(&mut upper);
         lower.shrink_to(room);
     }
-}
-
-/// The room of a chunk that shrank to so many entries: not only for these, or one that is used at
-/// both ends would be given new room at every turn.
-fn room_of(len: usize) -> usize {
-    (len + len / 2).clamp(CHUNK_ROOM_MIN, CHUNK_ENTRIES_MAX)
 }
 
 /// Where a key is in a chunk, or belongs.
@@ -220,15 +233,6 @@ fn place<K: Ord, V>(chunk: &Chunk<K, V>, key: &K) -> Result<usize, usize> {
         Some((last, _)) if last < key => Err(chunk.len()),
         Some(_) | None => chunk.binary_search_by(|(other, _)| other.cmp(key)),
     }
-}
-
-/// Puts an entry into a chunk that is not full, with little room to spare.
-fn put<K, V>(chunk: &mut Chunk<K, V>, index: usize, entry: (K, V)) {
-    if chunk.len() == chunk.capacity() {
-        let more = chunk.len().clamp(CHUNK_ROOM_MIN, CHUNK_ROOM_STEP);
-        chunk.reserve_exact(more.min(CHUNK_ENTRIES_MAX - chunk.len()));
-    }
-    chunk.insert(index, entry);
 }
 
 impl<K: Ord + Copy, V: PartialEq> PartialEq for DenseMap<K, V> {
@@ -250,14 +254,17 @@ mod tests {
 
     use super::*;
 
+    type Map = DenseMap<u64, u64>;
+    const ENTRIES_MAX: usize = Map::ENTRIES_MAX;
+
     impl<V> DenseMap<u64, V> {
         /// The module's invariants, counted anew.
         fn check(&self) {
             let mut below = None;
             let mut len = 0;
             for (filed, chunk) in &self.chunks {
-                assert!((1..=CHUNK_ENTRIES_MAX).contains(&chunk.len()));
-                assert!(chunk.capacity() <= CHUNK_ENTRIES_MAX);
+                assert!((1..=Self::ENTRIES_MAX).contains(&chunk.len()));
+                assert!(chunk.capacity() <= Self::ENTRIES_MAX);
                 assert!(below < Some(*filed) && *filed <= chunk[0].0);
                 assert!(chunk.is_sorted_by(|(a, _), (b, _)| a < b));
                 below = chunk.last().map(|(key, _)| *key);
@@ -319,12 +326,13 @@ mod tests {
 
     #[test]
     fn ascending_keys_fill_every_chunk_and_descending_and_random_ones_most_of_it() {
-        let ascending = filled(0..4000);
-        assert_eq!((ascending.chunks.len(), ascending.room()), (100, 4000));
-        let descending = filled((0..4000).rev());
-        assert_eq!((descending.chunks.len(), descending.room()), (100, 4000));
-        let random = filled((0..4000_u64).map(|key| key.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
-        assert!(random.room() * 2 < 4000 * 3, "{}", random.room());
+        let (chunks, all) = (100, 100 * ENTRIES_MAX);
+        let ascending = filled(0..all as u64);
+        assert_eq!((ascending.chunks.len(), ascending.room()), (chunks, all));
+        let descending = filled((0..all as u64).rev());
+        assert_eq!((descending.chunks.len(), descending.room()), (chunks, all));
+        let random = filled((0..all as u64).map(|key| key.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        assert!(random.room() * 2 < all * 3, "{}", random.room());
     }
 
     #[test]
@@ -337,7 +345,7 @@ mod tests {
         }
         map.check();
         assert!(map.room() <= 2 * map.len(), "{}", map.room());
-        assert!(map.chunks.len() <= 640 / CHUNK_ENTRIES_LOW);
+        assert!(map.chunks.len() <= 640 / Map::ENTRIES_LOW);
     }
 
     #[test]
@@ -346,7 +354,7 @@ mod tests {
         for key in 1000..20_000 {
             map.insert(key, key);
             map.remove(&(key - 1000));
-            assert!(map.room() <= 1000 + 2 * CHUNK_ENTRIES_MAX);
+            assert!(map.room() <= 1000 + 2 * ENTRIES_MAX);
         }
         map.check();
     }

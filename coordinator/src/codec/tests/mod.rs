@@ -40,14 +40,6 @@ fn encoded(record: &Recorded) -> Vec<u8> {
 /// The part of a record that the journal keeps.
 fn kept(record: &Recorded) -> Recorded {
     let mut record = record.clone();
-    if let Event::TaskEnqueued { task }
-    | Event::TaskImage { task }
-    | Event::TransferSent { task, .. }
-    | Event::TransferReceived { task, .. }
-    | Event::TransferImage { task, .. } = &mut record.event
-    {
-        task.recorded_at = 0;
-    }
     if let Event::Remembered { memory, .. } = &mut record.event {
         memory.recorded_at = 0;
     }

@@ -294,7 +294,6 @@ fn images() -> Vec<Event> {
         task: Box::new(Task {
             state,
             side: Some(Box::default()),
-            recorded_at: 4,
             ..plain_task()
         }),
     };

@@ -68,7 +68,6 @@ pub(super) fn full_task() -> Task {
             ..Own::default()
         })),
         side: Some(Box::new(side())),
-        recorded_at: 17,
         ..plain_task()
     }
 }

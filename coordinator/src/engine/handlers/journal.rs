@@ -61,21 +61,20 @@ fn image_of(step: &Step<'_>, refresh: &Refresh, entity: &Entity) -> Option<Event
     let ledger = step.ledger(refresh.shard);
     match entity {
         Entity::Task(id) => {
-            let task = ledger.task(*id);
+            let task = ledger.task_kept(*id);
             let task = task.filter(|task| task.recorded_at < refresh.below)?;
             if mutants::is(Mutant::LeasedImageDropped) && task.lease().is_some() {
                 return None;
             }
-            let task = Box::new(task.clone());
+            let task = task.whole();
             Some(Event::TaskImage { task })
         }
         Entity::Transfer { target, number } => {
             let (target, number) = (*target, *number);
             let unconfirmed = &ledger.outgoing_to(target)?.unconfirmed;
             let task = unconfirmed.get(&number);
-            let task = task
-                .filter(|task| task.recorded_at < refresh.below)?
-                .clone();
+            let task = task.filter(|task| task.recorded_at < refresh.below)?;
+            let task = task.whole();
             Some(Event::TransferImage {
                 target,
                 number,

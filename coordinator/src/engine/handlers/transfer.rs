@@ -8,6 +8,7 @@ use crate::engine::command::Transfer;
 use crate::engine::effect::Effect;
 use crate::engine::event::{Event, Leaves};
 use crate::engine::ids::{Fence, QueueName, ShardId, TaskId};
+use crate::engine::ledger::Kept;
 use crate::engine::ledger::task::{Own, State, Task};
 use crate::engine::limits;
 use crate::engine::retry::DeadReason;
@@ -115,7 +116,7 @@ fn send(step: &mut Step<'_>, origin: ShardId, target: ShardId, number: u64) {
     let outgoing = step.ledger(origin).outgoing_to(target);
     let task = outgoing
         .and_then(|outgoing| outgoing.unconfirmed.get(&number))
-        .cloned();
+        .map(Kept::whole);
     if let Some(task) = task {
         step.emit(Effect::Forward(Transfer::Deliver {
             origin,

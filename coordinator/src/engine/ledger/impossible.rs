@@ -51,7 +51,7 @@ impl Ledger {
             }
             Event::SegmentOpened { shard } => self.opened(shard),
             Event::TaskImage { task } => match self.tasks.get(&task.id) {
-                Some(known) => when(!is_image(task, known), "an image that differs"),
+                Some(known) => when(**known != **task, "an image that differs"),
                 None => self.new_task(task),
             },
             Event::QueueImage { queue } => self.queue_differs(queue),
@@ -154,7 +154,7 @@ impl Ledger {
         let sent = outgoing.is_some_and(|out| number <= out.sent_through);
         let known = outgoing.and_then(|out| out.unconfirmed.get(&number));
         when(!sent, "an image of a transfer that was not sent").or_else(|| {
-            let differs = known.is_some_and(|known| !is_image(image, known));
+            let differs = known.is_some_and(|known| **known != *image);
             when(differs, "an image that differs")
         })
     }
@@ -164,15 +164,6 @@ impl Ledger {
 fn not_next(last: u64, number: u64) -> Impossible {
     let next = last.checked_add(1);
     when(next != Some(number), "a transfer that is not the next one")
-}
-
-/// Whether this says what is there, but for where that was recorded.
-fn is_image(image: &Task, known: &Task) -> bool {
-    let image = Task {
-        recorded_at: known.recorded_at,
-        ..image.clone()
-    };
-    *known == image
 }
 
 /// Why an event cannot happen to a task.

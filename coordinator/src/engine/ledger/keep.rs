@@ -6,6 +6,7 @@
 //! kept is no fact.
 
 use std::collections::BTreeSet;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,6 +15,35 @@ use super::Ledger;
 use super::task::{Payload, Task};
 use crate::engine::ids::QueueName;
 use crate::engine::limits;
+
+/// A task that is kept, and where it was recorded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kept {
+    task: Box<Task>,
+    /// The sequence of its latest full record.
+    pub recorded_at: u64,
+}
+
+impl Kept {
+    /// The task as an event says it.
+    pub(crate) fn whole(&self) -> Box<Task> {
+        self.task.clone()
+    }
+}
+
+impl Deref for Kept {
+    type Target = Task;
+
+    fn deref(&self) -> &Task {
+        &self.task
+    }
+}
+
+impl DerefMut for Kept {
+    fn deref_mut(&mut self) -> &mut Task {
+        &mut self.task
+    }
+}
 
 /// Texts that many tasks have alike. Bounded: when it is full it begins anew, and what tasks share
 /// already they go on sharing.
@@ -50,22 +80,25 @@ fn shared<T: Ord + Clone>(known: &mut BTreeSet<T>, text: &T) -> T {
 
 impl Ledger {
     /// The task as it is kept: recorded whole by the event of this sequence.
-    pub(super) fn keep(&mut self, task: &Task, seq: u64) -> Box<Task> {
+    pub(super) fn keep(&mut self, task: &Task, seq: u64) -> Kept {
         let queue = match self.queues.get(&task.queue) {
             Some(queue) => queue.name.clone(),
             // The queue of a transfer is elsewhere, and a cleaned log has the tasks first.
             None => shared(&mut self.texts.queues, &task.queue),
         };
-        Box::new(Task {
+        let task = Box::new(Task {
             queue,
             kind: self.texts.shared(&task.kind),
             payload: self.keep_payload(&task.payload),
             state: task.state.clone(),
             own: task.own.clone(),
             side: task.side.clone(),
-            recorded_at: seq,
             ..*task
-        })
+        });
+        Kept {
+            task,
+            recorded_at: seq,
+        }
     }
 
     fn keep_payload(&mut self, payload: &Payload) -> Payload {

@@ -26,6 +26,7 @@ use super::dense::DenseMap;
 use super::event::Event;
 use super::ids::{QueueName, ShardId, TaskId, Timestamp};
 use super::retry::Budget;
+pub use keep::Kept;
 use keep::Texts;
 use kind::{Kind, KindName};
 use memory::{Memory, MemoryKey};
@@ -45,7 +46,7 @@ pub struct Ledger {
     /// or paused, since the shard's latest image, which takes it over: it has passed as well. Apart
     /// from `newest`, because images of older builds do not know of it.
     passed: Timestamp,
-    tasks: DenseMap<TaskId, Box<Task>>,
+    tasks: DenseMap<TaskId, Kept>,
     queues: BTreeMap<QueueName, Queue>,
     finished: DenseMap<(Timestamp, TaskId), ()>,
     outgoing: BTreeMap<ShardId, Outgoing>,
@@ -70,7 +71,7 @@ pub struct Outgoing {
     /// The number of the latest one; they are dense from 1.
     pub sent_through: u64,
     /// Those that the target has not confirmed.
-    pub unconfirmed: BTreeMap<u64, Box<Task>>,
+    pub unconfirmed: BTreeMap<u64, Kept>,
 }
 
 impl Ledger {
@@ -136,6 +137,11 @@ impl Ledger {
     #[must_use]
     pub fn task(&self, id: TaskId) -> Option<&Task> {
         self.tasks.get(&id).map(|task| &**task)
+    }
+
+    /// The task of this id, with where it was recorded.
+    pub(super) fn task_kept(&self, id: TaskId) -> Option<&Kept> {
+        self.tasks.get(&id)
     }
 
     /// The tasks after this id, in the order of ids.

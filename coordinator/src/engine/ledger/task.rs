@@ -124,12 +124,10 @@ pub struct Task {
     pub own: Option<Box<Own>>,
     /// What most tasks do not have.
     pub side: Option<Box<Side>>,
-    /// The sequence of its latest full record; not part of it, 0 until the ledger keeps it.
-    pub recorded_at: u64,
 }
 
 // Millions of them wait: what most do not have belongs behind a pointer, in `Own` or in `Side`.
-const _: () = assert!(size_of::<Task>() <= 200);
+const _: () = assert!(size_of::<Task>() <= 192);
 
 /// What was said for one task alone, by its producer or since: it goes before what holds for the
 /// queue. Costs nothing while nothing was said.
@@ -339,7 +337,6 @@ impl Task {
             redrives: 0,
             own: None,
             side: None,
-            recorded_at: 0,
         }
     }
 

@@ -3,6 +3,7 @@
 //! Owns the estimates. Memory is accounted exactly as they say (I9), so they are functions of the
 //! task alone.
 
+use super::Kept;
 use super::more::More;
 use super::task::{Finished, Lease, Own, Side, State, Task};
 use super::terms::{Template, Terms};
@@ -17,7 +18,7 @@ impl Task {
     /// in the map of tasks and in a lane or among the timers, with an eighth for the room that is
     /// not used. Bytes.
     pub(crate) const FIXED_BYTES: u64 = {
-        let entries = size_of::<(TaskId, Box<Self>)>() + size_of::<(u64, TaskId)>();
+        let entries = size_of::<(TaskId, Kept)>() + size_of::<(u64, TaskId)>();
         (size_of::<Self>() + ALLOCATION_BYTES + entries / 8 * 9) as u64
     };
 

@@ -75,7 +75,6 @@ pub(crate) fn full_view(state: State) -> TaskView {
         redrives: 3,
         own: Some(Box::new(own)),
         side: Some(Box::new(side)),
-        recorded_at: 1,
     };
     TaskView {
         state: task.view(Timestamp(100)),
