@@ -3,6 +3,8 @@
 //! Owns their formats and the rules of what is well formed. Never draws randomness or reads a
 //! clock: whoever makes an id brings both.
 
+use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -44,13 +46,42 @@ impl Timestamp {
 ///
 /// Kept in two halves, whose order is that of the whole: a `u128` would align everything that holds
 /// an id to 16 bytes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TaskId {
     high: u64,
     low: u64,
 }
 
+impl Ord for TaskId {
+    /// As one number: two instructions without a branch, where halves are searched for.
+    #[inline]
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.whole().cmp(&other.whole())
+    }
+}
+
+impl PartialOrd for TaskId {
+    #[inline]
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+
+    #[inline]
+    fn lt(&self, other: &Self) -> bool {
+        self.whole() < other.whole()
+    }
+
+    #[inline]
+    fn le(&self, other: &Self) -> bool {
+        self.whole() <= other.whole()
+    }
+}
+
 impl TaskId {
+    const fn whole(self) -> u128 {
+        (self.high as u128) << 64 | self.low as u128
+    }
+
     /// Puts an id together. `low` fills the 62 bits below the variant: a counter in its upper half
     /// and randomness in its lower makes ids of one millisecond unique and ordered.
     #[must_use]
@@ -286,6 +317,12 @@ pub fn check_name(text: &str) -> Result<(), NameError> {
 /// A queue within its namespace, held as `namespace/queue`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueueName(Arc<str>);
+
+impl Borrow<str> for QueueName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
 
 impl QueueName {
     /// The queue of these names, which must have been checked.

@@ -128,7 +128,7 @@ fn queue_of(step: &Step<'_>, namespace: &str, task: &mut NewTask) -> Result<Queu
     if let Some(queue) = task.queue.take() {
         return Ok(queue);
     }
-    let kind = resolve::kind_of(step, ShardId(0), namespace, &task.kind);
+    let kind = step.ledger(ShardId(0)).kind_named(namespace, &task.kind);
     let queue = kind.and_then(|kind| kind.settings.queue.clone());
     queue.ok_or_else(|| Rejection::Invalid {
         field: "queue".to_owned(),

@@ -167,7 +167,7 @@ fn queue_of(step: &Step<'_>, task: &Task, template: &Template) -> QueueName {
         return queue.clone();
     }
     let shard = task.id.shard();
-    let kind = resolve::kind_of(step, shard, task.queue.namespace(), &template.kind);
+    let kind = resolve::kind_beside(step, shard, &task.queue, &template.kind);
     let of_kind = kind.and_then(|kind| kind.settings.queue.clone());
     of_kind.unwrap_or_else(|| task.queue.clone())
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::engine::effect::{Effective, TaskView};
 use crate::engine::ids::{QueueName, ShardId, Timestamp};
-use crate::engine::ledger::kind::{Kind, KindName};
+use crate::engine::ledger::kind::Kind;
 use crate::engine::ledger::more::Life;
 use crate::engine::ledger::queue::Queue;
 use crate::engine::ledger::task::{Task, Timeouts};
@@ -30,7 +30,7 @@ impl<'s> Levels<'s> {
         let shard = step.shard_of(queue);
         Self {
             own: None,
-            kind: kind_of(step, shard, queue.namespace(), kind),
+            kind: kind_beside(step, shard, queue, kind),
             queue: step.ledger(shard).queue(queue),
         }
     }
@@ -69,23 +69,24 @@ pub(super) fn levels<'s>(step: &'s Step<'_>, task: &'s Task) -> Levels<'s> {
     let shard = task.id.shard();
     Levels {
         own: task.terms(),
-        kind: kind_of(step, shard, task.queue.namespace(), &task.kind),
+        kind: kind_beside(step, shard, &task.queue, &task.kind),
         queue: step.ledger(shard).queue(&task.queue),
     }
 }
 
-/// What is said of a kind, as the shard knows it.
-pub(super) fn kind_of<'s>(
+/// What is said of a kind in the namespace of a queue, as the shard knows it.
+pub(super) fn kind_beside<'s>(
     step: &'s Step<'_>,
     shard: ShardId,
-    namespace: &str,
+    queue: &QueueName,
     kind: &str,
 ) -> Option<&'s Kind> {
     let ledger = step.ledger(shard);
+    // Asked some nine times in a task's life, and where nobody has set a kind it costs nothing.
     if ledger.kind_count() == 0 {
         return None;
     }
-    ledger.kind(&KindName::new(namespace, kind).ok()?)
+    ledger.kind_named(queue.namespace(), kind)
 }
 
 /// The policy that judges a task.

@@ -75,6 +75,16 @@ impl Ledger {
         self.kinds.get(name)
     }
 
+    /// The kind of this name in a namespace, where anything was said of it.
+    #[must_use]
+    pub fn kind_named(&self, namespace: &str, kind: &str) -> Option<&Kind> {
+        let mut name = String::with_capacity(namespace.len() + 1 + kind.len());
+        name.push_str(namespace);
+        name.push('/');
+        name.push_str(kind);
+        self.kinds.get(name.as_str())
+    }
+
     /// The kinds from this name on, by name.
     pub fn kinds_from(&self, from: std::ops::Bound<KindName>) -> impl Iterator<Item = &Kind> {
         let range = (from, std::ops::Bound::Unbounded);
