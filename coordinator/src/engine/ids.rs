@@ -305,18 +305,35 @@ pub fn check_name(text: &str) -> Result<(), NameError> {
     if text.len() > limits::NAME_BYTES_MAX {
         return Err(NameError::TooLong(text.chars().count()));
     }
-    for (index, character) in text.chars().enumerate() {
-        let inner = matches!(character, '.' | '_' | '-') && index > 0;
-        if !(character.is_ascii_alphanumeric() || inner) {
-            return Err(NameError::Character(character));
+    // Every task that is enqueued names some: good ones are seen to be so byte by byte.
+    let fits = |index: usize, byte: u8| {
+        byte.is_ascii_alphanumeric() || index > 0 && matches!(byte, b'.' | b'_' | b'-')
+    };
+    let mut bytes = text.bytes().enumerate();
+    match bytes.find(|(index, byte)| !fits(*index, *byte)) {
+        None => Ok(()),
+        // What comes before it is ASCII: it begins a character.
+        Some((index, _)) => {
+            let bad = text.get(index..).and_then(|rest| rest.chars().next());
+            Err(NameError::Character(bad.unwrap_or_default()))
         }
     }
-    Ok(())
 }
 
 /// A queue within its namespace, held as `namespace/queue`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueueName(Arc<str>);
+
+/// Two checked names as one text, in one allocation: every task that is enqueued brings one.
+fn joined(namespace: &str, queue: &str) -> Arc<str> {
+    let mut full = [0; 2 * limits::NAME_BYTES_MAX + 1];
+    let (slash, end) = (namespace.len(), namespace.len() + 1 + queue.len());
+    full[..slash].copy_from_slice(namespace.as_bytes());
+    full[slash] = b'/';
+    full[slash + 1..end].copy_from_slice(queue.as_bytes());
+    let full = std::str::from_utf8(&full[..end]);
+    full.expect("names are ASCII").into()
+}
 
 impl Borrow<str> for QueueName {
     fn borrow(&self) -> &str {
@@ -332,7 +349,7 @@ impl QueueName {
     pub fn new(namespace: &str, queue: &str) -> Result<Self, NameError> {
         check_name(namespace)?;
         check_name(queue)?;
-        Ok(Self(format!("{namespace}/{queue}").into()))
+        Ok(Self(joined(namespace, queue)))
     }
 
     /// The queue of this whole name, `namespace/queue`, as [`QueueName::as_str`] has it.

@@ -28,6 +28,8 @@ struct Remembering {
     key: MemoryKey,
     digest: u64,
     ttl_ms: u64,
+    /// Whether anything was remembered under its key before.
+    is_known: bool,
     /// The highest place that is known: what comes after it need not be looked for.
     highest: Option<u64>,
 }
@@ -98,8 +100,10 @@ fn of_producer(step: &Step<'_>, namespace: &Arc<str>, producer: &Producer) -> Re
         namespace: Arc::clone(namespace),
         id: producer.id.clone(),
     };
+    let known = remember::known(step, &key);
     Remembering {
-        highest: remember::known(step, &key).and_then(Memory::highest),
+        is_known: known.is_some(),
+        highest: known.and_then(Memory::highest),
         key,
         digest: 0,
         ttl_ms: limits::PRODUCER_TTL_MS,
@@ -108,8 +112,10 @@ fn of_producer(step: &Step<'_>, namespace: &Arc<str>, producer: &Producer) -> Re
 
 /// A call with an id is remembered by it.
 fn of_request(step: &Step<'_>, once: &Once) -> Result<Remembering, Rejection> {
+    let known = remember::recall(step, once)?;
     Ok(Remembering {
-        highest: remember::recall(step, once)?.and_then(Memory::highest),
+        is_known: known.is_some(),
+        highest: known.and_then(Memory::highest),
         key: remember::key_of(once),
         digest: once.digest,
         ttl_ms: once.ttl_ms,
@@ -146,13 +152,15 @@ fn remember_all(step: &mut Step<'_>, memories: Vec<Remembering>, done: &Done) {
         key,
         digest,
         ttl_ms,
+        is_known,
         highest: _,
     } in memories
     {
         let tasks = done.iter().map(|(place, id)| (*place, *id));
         let expires_at = at.plus_ms(ttl_ms);
         let shard = step.home_of(&key);
-        let event = if let Some(known) = remember::known(step, &key) {
+        let known = is_known.then(|| remember::known(step, &key)).flatten();
+        let event = if let Some(known) = known {
             Event::RememberedMore {
                 tasks: tasks.collect(),
                 // What was promised of the others holds.

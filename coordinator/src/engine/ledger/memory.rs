@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use super::Ledger;
@@ -62,6 +63,25 @@ impl MemoryKey {
             Self::Request { namespace, id } => (0, namespace, id),
             Self::Key { queue, key } => (1, queue.as_str(), key),
             Self::Producer { namespace, id } => (2, namespace, id),
+        }
+    }
+}
+
+/// A key as memories are filed: by a number made of it first. Two numbers are compared sooner than two
+/// names, and equal ones cost no more than that: nobody gains anything by names of equal numbers.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Filed {
+    number: u64,
+    key: MemoryKey,
+}
+
+impl Filed {
+    fn of(key: &MemoryKey) -> Self {
+        let mut number = DefaultHasher::new();
+        key.parts().hash(&mut number);
+        Self {
+            number: number.finish(),
+            key: key.clone(),
         }
     }
 }
@@ -143,14 +163,17 @@ impl Ledger {
     /// What is remembered under this key, if it has not expired.
     #[must_use]
     pub fn memory(&self, key: &MemoryKey, now: Timestamp) -> Option<&Memory> {
-        let memory = self.memories.get(key);
+        let memory = self.memory_kept(key);
         memory.filter(|memory| memory.expires_at > now)
     }
 
     /// What is remembered under this key, expired or not.
     #[must_use]
     pub fn memory_kept(&self, key: &MemoryKey) -> Option<&Memory> {
-        self.memories.get(key)
+        if self.memories.is_empty() {
+            return None;
+        }
+        self.memories.get(&Filed::of(key))
     }
 
     /// How many memories there are.
@@ -186,10 +209,17 @@ impl Ledger {
         expiries.take_while(move |(at, _)| *at <= now)
     }
 
+    /// What memories take in memory, counted anew. Bytes.
+    pub(super) fn recount_memory_bytes(&self) -> u64 {
+        let memories = self.memories.iter();
+        let bytes = memories.map(|(filed, memory)| memory.bytes(&filed.key));
+        bytes.sum()
+    }
+
     /// Whether every memory is found by its expiry, and no other, and producers are counted.
     #[must_use]
     pub fn memories_are_indexed(&self) -> bool {
-        let place = |(key, memory): (&MemoryKey, &Memory)| (memory.expires_at, key.clone());
+        let place = |(filed, memory): (&Filed, &Memory)| (memory.expires_at, filed.key.clone());
         let places: BTreeSet<(Timestamp, MemoryKey)> = self.memories.iter().map(place).collect();
         let producers = places.iter().filter(|(_, key)| key.is_producer());
         places == self.memory_expiries && producers.eq(&self.producers)
@@ -231,7 +261,7 @@ impl Ledger {
         self.memory_bytes += memory.bytes(key);
         let expires_at = memory.expires_at;
         // The one before goes from the indexes first: it may have had the same place.
-        if let Some(before) = self.memories.insert(key.clone(), memory) {
+        if let Some(before) = self.memories.insert(Filed::of(key), memory) {
             self.unindex_memory(key, &before);
         }
         if key.is_producer() {
@@ -241,7 +271,7 @@ impl Ledger {
     }
 
     fn forget_memory(&mut self, key: &MemoryKey) -> Option<Memory> {
-        let memory = self.memories.remove(key)?;
+        let memory = self.memories.remove(&Filed::of(key))?;
         self.unindex_memory(key, &memory);
         Some(memory)
     }

@@ -51,7 +51,7 @@ pub struct Ledger {
     finished: DenseMap<(Timestamp, TaskId), ()>,
     outgoing: BTreeMap<ShardId, Outgoing>,
     received_through: BTreeMap<ShardId, u64>,
-    memories: BTreeMap<MemoryKey, Memory>,
+    memories: BTreeMap<memory::Filed, Memory>,
     memory_expiries: BTreeSet<(Timestamp, MemoryKey)>,
     memory_bytes: u64,
     producers: BTreeSet<(Timestamp, MemoryKey)>,
@@ -207,14 +207,16 @@ impl Ledger {
     #[must_use]
     pub fn recount_bytes(&self) -> u64 {
         let tasks = self.tasks.iter().map(|(_, task)| task.bytes());
-        let memories = self.memories.iter().map(|(key, memory)| memory.bytes(key));
         let kinds = self.kinds.values().map(Kind::bytes);
         let outgoing = self
             .outgoing
             .values()
             .flat_map(|out| out.unconfirmed.values());
         let transfers = outgoing.map(|task| task.bytes());
-        tasks.sum::<u64>() + memories.sum::<u64>() + kinds.sum::<u64>() + transfers.sum::<u64>()
+        tasks.sum::<u64>()
+            + self.recount_memory_bytes()
+            + kinds.sum::<u64>()
+            + transfers.sum::<u64>()
     }
 
     /// Makes one event a fact: the only change there is.

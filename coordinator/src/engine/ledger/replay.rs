@@ -113,9 +113,10 @@ impl Ledger {
             Event::QueuePaused { queue, .. } | Event::QueueResumed { queue } => {
                 (!self.queues.contains_key(queue)).then(|| format!("queue {queue}"))
             }
-            Event::RememberedMore { key, .. } => {
-                (!self.memories.contains_key(key)).then(|| format!("memory {key:?}"))
-            }
+            Event::RememberedMore { key, .. } => self
+                .memory_kept(key)
+                .is_none()
+                .then(|| format!("memory {key:?}")),
             Event::TasksForgotten { ids } => {
                 let unknown = ids.iter().find(|id| !self.tasks.contains_key(id));
                 unknown.map(|id| format!("task {id}"))

@@ -337,20 +337,26 @@ pub(crate) fn payload(value: pb::Payload, bytes_max: usize, at: At<'_>) -> Parse
              send where it is"
         )));
     }
-    let at_type = at.field("content_type");
-    let content_type = text(&value.content_type, limits::CONTENT_TYPE_BYTES_MAX, at_type)?;
-    if let Some(bad) = content_type
-        .chars()
-        .find(|c| !c.is_ascii_graphic() && *c != ' ')
-    {
-        return Err(at_type.refuse(format_args!("contains {bad:?}: use visible ASCII")));
-    }
+    let content_type = if value.content_type.is_empty() {
+        None
+    } else {
+        Some(content_type(&value.content_type, at.field("content_type"))?)
+    };
     Ok(Payload {
         // What came is a slice of the stream's receive buffer: it would keep the whole of that
         // alive for as long as a task lives, and no account of memory would know.
         data: Bytes::copy_from_slice(&value.data),
-        content_type: (!content_type.is_empty()).then_some(content_type),
+        content_type,
     })
+}
+
+fn content_type(value: &str, at: At<'_>) -> Parsed<Arc<str>> {
+    let content_type = text(value, limits::CONTENT_TYPE_BYTES_MAX, at)?;
+    let is_visible = |c: char| c.is_ascii_graphic() || c == ' ';
+    match value.chars().find(|c| !is_visible(*c)) {
+        Some(bad) => Err(at.refuse(format_args!("contains {bad:?}: use visible ASCII"))),
+        None => Ok(content_type),
+    }
 }
 
 /// Opaque bytes, or `None` where they are unset.
