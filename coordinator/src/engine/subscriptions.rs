@@ -43,13 +43,10 @@ impl Subscription {
 /// never differ by more than one turn of each, whatever the others do. `had_turn` is told of it.
 pub(super) fn whose_turn(queues: &[Subscription], ready: &[Ready]) -> Option<Ready> {
     let ready = ready.iter().copied();
-    ready.min_by_key(|(index, _)| {
-        let ignored = mutants::is(Mutant::WeightsIgnored);
-        (if ignored { 0 } else { queues[*index].ahead }, *index)
-    })
+    ready.min_by_key(|(index, _)| (queues[*index].ahead, *index))
 }
 
-/// A queue has had its turn. One that was behind all along had nothing ready: it saves up nothing.
+/// A queue has had its turn. One that was behind had nothing that could be given: it saves up nothing.
 pub(super) fn had_turn(queues: &mut [Subscription], index: usize) {
     let now = queues[index].ahead;
     let saves = mutants::is(Mutant::IdleTurnsSaved);
@@ -59,8 +56,25 @@ pub(super) fn had_turn(queues: &mut [Subscription], index: usize) {
             queue.ahead = queue.ahead.max(0);
         }
     }
+    let ignored = mutants::is(Mutant::WeightsIgnored);
     let queue = &mut queues[index];
-    queue.ahead = TURN_COST / i64::from(queue.weight.max(1));
+    queue.ahead = turn_cost(if ignored { 1 } else { queue.weight });
+}
+
+/// How far a turn takes a queue of this weight ahead.
+fn turn_cost(weight: u32) -> i64 {
+    TURN_COST / i64::from(weight.max(1))
+}
+
+/// The queues of a session that has come back: those that it served before are as far ahead as they
+/// were, or a worker that loses its stream again and again would always begin with the first one. None
+/// is further ahead than a turn takes it by its present weight.
+pub(super) fn go_on(queues: &mut [Subscription], before: &[Subscription]) {
+    for queue in queues {
+        let known = before.iter().find(|known| known.queue == queue.queue);
+        let ahead = known.map_or(0, |known| known.ahead);
+        queue.ahead = ahead.min(turn_cost(queue.weight));
+    }
 }
 
 /// One of those marked by lot, in proportion to the weights: whose turn it is where nobody remembers
@@ -153,6 +167,22 @@ mod tests {
                 assert!(apart <= w1 + w2, "{had:?} of {weights:?}: {one} and {two}");
             }
         }
+    }
+
+    #[test]
+    fn turns_go_on_where_they_were_when_a_worker_comes_back() {
+        let mut queues = worker_of(&[("a", 1), ("b", 1)]);
+        assert_eq!(turns(&mut queues, &[0, 1], 1), [0]);
+        let mut again = worker_of(&[("new", 1), ("a", 1), ("b", 1)]);
+        go_on(&mut again, &queues);
+        assert_eq!(turns(&mut again, &[1, 2], 1), [2]);
+        let mut heavier = worker_of(&[("a", 10), ("b", 10)]);
+        go_on(&mut heavier, &queues);
+        assert_eq!(
+            turns(&mut heavier, &[0, 1], 3),
+            [1, 0, 1],
+            "an old turn is no heavier"
+        );
     }
 
     #[test]

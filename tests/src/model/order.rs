@@ -13,8 +13,10 @@ use super::task::{Stand, Task};
 
 /// Ticks that are remembered.
 const TICKS_MAX: usize = 256;
-/// Tasks of one priority that are looked at, the first ones.
-const LOOKED_AT_MAX: usize = 24;
+/// Tasks that wait, of a queue or of one of its priorities, that are looked at: the first ones..
+const LOOKED_AT_MAX: usize = 256;
+/// ..and of these so many that may be ready.
+const READY_MAX: usize = 24;
 
 /// A task in its place: the lower goes first.
 type Place = (Priority, u64, TaskId);
@@ -156,9 +158,10 @@ impl Lanes {
             let level = level.take_while(|((of, ..), _)| *of == priority);
             // Kinds whose first task is found, or may be.
             let mut behind: Vec<&Waits> = Vec::new();
-            for (place, waits) in level.take(LOOKED_AT_MAX) {
-                let has_first = behind.iter().any(|first| first.is_same_lane(waits));
-                if has_first || !waits.may_be_ready(granted.at) {
+            let level = level.take(LOOKED_AT_MAX);
+            let ready = level.filter(|(_, waits)| waits.may_be_ready(granted.at));
+            for (place, waits) in ready.take(READY_MAX) {
+                if behind.iter().any(|first| first.is_same_lane(waits)) {
                     continue;
                 }
                 let before = if priority == granted.priority && waits.is_same_lane(own) {
@@ -176,14 +179,15 @@ impl Lanes {
         None
     }
 
-    /// Whether a task is granted though a more urgent one is ready: because of its age.
+    /// Whether a task is granted though a more urgent one is ready: where that is not overtaken,
+    /// because of its age.
     pub(super) fn has_aged(&self, granted: &Granted<'_>) -> bool {
         let place = (granted.priority, granted.place, granted.id);
-        let lane = self.waiting.get(granted.queue);
-        let first = lane.and_then(|lane| lane.first_key_value());
+        let lane = self.waiting.get(granted.queue).into_iter().flatten();
         let tick = self.tick_before(granted.at);
-        first.is_some_and(|((most, ..), waits)| {
-            *most < place.0 && waits.is_ready(granted.at, tick) && granted.aging_ms > 0
-        })
+        let mut ready = lane
+            .take(LOOKED_AT_MAX)
+            .filter(|(_, waits)| waits.is_ready(granted.at, tick));
+        granted.aging_ms > 0 && ready.next().is_some_and(|((most, ..), _)| *most < place.0)
     }
 }

@@ -316,8 +316,9 @@ impl Model {
             at,
             aging_ms: self.levels.aging_ms(&task.queue),
         };
-        self.seen.aged += usize::from(self.lanes.has_aged(&granted));
-        if let Some(first) = self.lanes.overtaken(&granted) {
+        let overtaken = self.lanes.overtaken(&granted);
+        self.seen.aged += usize::from(overtaken.is_none() && self.lanes.has_aged(&granted));
+        if let Some(first) = overtaken {
             let says = format!("{id} is leased before {first}, which is ready and goes first");
             self.wrong(Rule::Order, says);
         }
@@ -325,8 +326,8 @@ impl Model {
         let has_work = |queue: &QueueName| lanes.has_ready(queue, at);
         let (compared, unfair) = self.shares.granted(session, &task.queue, has_work);
         self.seen.shares += compared;
-        if let Some(Unfair { more, less }) = unfair {
-            let says = format!("{id}: of one worker {more:?} got that and {less:?} this");
+        if let Some(Unfair { got, other, apart }) = unfair {
+            let says = format!("{id}: {got:?} and {other:?} of one worker are {apart} apart");
             self.wrong(Rule::Shares, says);
         }
     }

@@ -1,7 +1,8 @@
 //! What each queue of a worker gets of it (docs/delivery.md, "Order, priority, aging").
 //!
-//! Owns the counts of grants for each two queues of a session since both have had work all the
-//! time. The bound is that of start-time fair queueing, and holds from any moment to any other.
+//! Owns how far each two queues of a session have moved apart since both have had work all the time,
+//! and how far at most before. The bound is that of start-time fair queueing, and holds from any
+//! moment to any other.
 
 use std::collections::BTreeMap;
 
@@ -16,17 +17,28 @@ pub(super) struct Shares {
 #[derive(Debug)]
 struct Session {
     queues: Vec<(QueueName, u32)>,
-    /// For queue `i` and queue `j`, at `i * n + j`: grants from `i` while both had work.
-    had: Vec<u64>,
+    /// For queue `i` and queue `j > i`, at `i * n + j`: how far `i` is ahead of `j`.
+    apart: Vec<Apart>,
+}
+
+/// Grants of one queue times the weight of another, less those of the other times its own, since
+/// both have had work; and the lowest and the highest that this has been.
+#[derive(Clone, Copy, Debug, Default)]
+struct Apart {
+    now: i64,
+    lowest: i64,
+    highest: i64,
 }
 
 /// Two queues whose shares are not what their weights say.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unfair {
-    /// The one that got more, its weight, and what it got.
-    pub(super) more: (QueueName, u32, u64),
+    /// The one that got a task, and its weight.
+    pub(super) got: (QueueName, u32),
     /// The other one.
-    pub(super) less: (QueueName, u32, u64),
+    pub(super) other: (QueueName, u32),
+    /// How far they moved apart, in units of which the sum of the weights is allowed.
+    pub(super) apart: i64,
 }
 
 impl Shares {
@@ -34,7 +46,7 @@ impl Shares {
     pub(super) fn begin(&mut self, session: SessionId, queues: &[(QueueName, u32)]) {
         let session_of = Session {
             queues: queues.to_vec(),
-            had: vec![0; queues.len() * queues.len()],
+            apart: vec![Apart::default(); queues.len() * queues.len()],
         };
         self.sessions.insert(session, session_of);
     }
@@ -65,30 +77,33 @@ impl Shares {
         };
         let (mut compared, mut unfair) = (0, None);
         for other in (0..count).filter(|other| *other != own) {
-            let (mine, theirs) = (own * count + other, other * count + own);
             if !has_work(&session.queues[other].0) {
                 // With all others, too: it had nothing at this turn.
                 for third in 0..count {
-                    session.had[other * count + third] = 0;
-                    session.had[third * count + other] = 0;
+                    session.apart[other.min(third) * count + other.max(third)] = Apart::default();
                 }
                 continue;
             }
-            session.had[mine] += 1;
-            let (more, less) = (session.had[mine], session.had[theirs]);
             let [(_, own_weight), (_, other_weight)] =
                 [&session.queues[own], &session.queues[other]];
-            let (own_weight, other_weight) = (u64::from(*own_weight), u64::from(*other_weight));
+            let (own_weight, other_weight) = (i64::from(*own_weight), i64::from(*other_weight));
+            let apart = &mut session.apart[own.min(other) * count + own.max(other)];
+            apart.now += if own < other {
+                other_weight
+            } else {
+                -other_weight
+            };
+            apart.lowest = apart.lowest.min(apart.now);
+            apart.highest = apart.highest.max(apart.now);
             compared += 1;
-            // |more / own_weight - less / other_weight| <= 1 / own_weight + 1 / other_weight
-            if (more * other_weight).saturating_sub(less * own_weight) > own_weight + other_weight {
-                let of = |index: usize, got| {
-                    let (queue, weight) = &session.queues[index];
-                    (queue.clone(), *weight, got)
-                };
+            // From any moment to any other: |got / own_weight - got / other_weight| is at most
+            // 1 / own_weight + 1 / other_weight.
+            let apart = apart.highest - apart.lowest;
+            if apart > own_weight + other_weight {
                 unfair = Some(Unfair {
-                    more: of(own, more),
-                    less: of(other, less),
+                    got: session.queues[own].clone(),
+                    other: session.queues[other].clone(),
+                    apart,
                 });
             }
         }

@@ -325,10 +325,22 @@ fn a_queue_that_gets_more_than_its_weight_is_found_where_both_have_work() {
     }
     let (_, unfair) = got(&two, true);
     let unfair = unfair.expect("5 / 3 is more than 1 / 3 + 1");
-    assert_eq!((unfair.more.2, unfair.less.2), (5, 0));
+    assert_eq!((unfair.got.0, unfair.apart), (two.clone(), 5));
     for _ in 0..9 {
         assert_eq!(got(&two, false), (0, None), "the other one had nothing");
     }
     assert_eq!(got(&other, true), (1, None));
-    assert_eq!(got(&other, true).1.map(|it| it.more.2), Some(2));
+    assert_eq!(got(&other, true).1.map(|it| it.apart), Some(6));
+}
+
+#[test]
+fn a_stretch_that_is_unfair_is_found_though_all_of_it_is_not() {
+    let (session, one) = (SessionId(1), mail());
+    let two = QueueName::new("default", "sms").unwrap();
+    let mut shares = Shares::default();
+    shares.begin(session, &[(one.clone(), 1), (two.clone(), 1)]);
+    let unfair = |queue: &QueueName| shares.granted(session, queue, |_| true).1.is_some();
+    let turns = [&one, &one, &two, &two, &two];
+    let found: Vec<bool> = turns.into_iter().map(unfair).collect();
+    assert_eq!(found, [false, false, false, false, true], "three in a row");
 }

@@ -43,6 +43,7 @@ fn serve(step: &mut Step<'_>, member: Member) -> bool {
         return false;
     }
     let (mut ready, mut blocked) = (Vec::new(), Vec::new());
+    let full = step.is_full();
     let Some((queues, kinds)) = wishes(step, member) else {
         return false;
     };
@@ -50,6 +51,11 @@ fn serve(step: &mut Step<'_>, member: Member) -> bool {
         let Some(id) = first_ready(step, sub.shard, &sub.queue, kinds) else {
             continue;
         };
+        // A full step cannot end it, and its queue is looked at again when it ends: the others are
+        // not to wait for that.
+        if full && tick::should_be_over(step, id) {
+            continue;
+        }
         if has_room(step, member, id) {
             ready.push((index, id));
         } else {
@@ -115,6 +121,8 @@ fn offer(step: &mut Step<'_>, queue: &QueueName) {
             return;
         };
         if offer_to(step, first) {
+            // Be it with a task of another queue: its turn here is over.
+            step.sessions_mut().served(queue, first);
             continue;
         }
         // The one whose turn it is cannot run what is ready: ask the others, once around.

@@ -28,7 +28,8 @@ struct Remembering {
     key: MemoryKey,
     digest: u64,
     ttl_ms: u64,
-    /// Whether anything was remembered under its key before.
+    /// False: certainly nothing is remembered under its key. True: something was when the call
+    /// began, and is to be looked for again.
     is_known: bool,
     /// The highest place that is known: what comes after it need not be looked for.
     highest: Option<u64>,

@@ -17,7 +17,7 @@ use crate::engine::rejection::Rejection;
 use crate::engine::retry::Ending;
 use crate::engine::sessions::{Member, Session};
 use crate::engine::step::Step;
-use crate::engine::subscriptions::Subscription;
+use crate::engine::subscriptions::{Subscription, go_on};
 
 use super::end_run::{Ended, Extra, end_run};
 use super::kind::{self, Proposer};
@@ -88,12 +88,14 @@ fn open(step: &mut Step<'_>, hello: &Hello) -> SessionId {
 
 /// The stream belongs to the session now; an older one ends.
 fn attach(step: &mut Step<'_>, id: SessionId, link: LinkId, hello: &Hello) {
-    let queues = Subscription::of(&hello.worker, step.config().shard_count);
+    let mut queues = Subscription::of(&hello.worker, step.config().shard_count);
     let (now, ping_ms) = (step.now(), step.config().ping_ms);
     let lateness = step.sessions().lateness_ms;
     step.sessions_mut().starve(Member::Session(id));
     let session = step.sessions_mut().get_mut(id).expect("opened or found");
     session.info = hello.worker.clone();
+    // Its turns go on where they were.
+    go_on(&mut queues, &session.queues);
     session.queues = queues;
     session.capacity = hello.capacity;
     session.heard(now, lateness);

@@ -147,14 +147,18 @@ fn end_overdue(step: &mut Step<'_>) {
 /// Whether the time of a task that waits is over, before the tick that ends such tasks: it ends now,
 /// where the step has room for that, and nobody gets it.
 pub(super) fn is_over(step: &mut Step<'_>, id: TaskId) -> bool {
-    let now = step.now();
-    let dies_at = step.task(id).and_then(Task::dies_at);
-    let ignored = mutants::is(Mutant::DeadlineIgnored);
-    let is_over = dies_at.is_some_and(|at| at <= now) && !ignored;
+    let is_over = should_be_over(step, id);
     if is_over && !step.is_full() {
         over(step, id);
     }
     is_over
+}
+
+/// Whether the time of a task that waits is over.
+pub(super) fn should_be_over(step: &Step<'_>, id: TaskId) -> bool {
+    let dies_at = step.task(id).and_then(Task::dies_at);
+    let ignored = mutants::is(Mutant::DeadlineIgnored);
+    dies_at.is_some_and(|at| at <= step.now()) && !ignored
 }
 
 /// Ends a task whose time is over, however much the step has recorded: one whose key is asked for.

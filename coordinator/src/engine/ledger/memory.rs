@@ -150,7 +150,8 @@ impl Memory {
     /// takes in the journal. Bytes.
     #[must_use]
     pub fn bytes(&self, key: &MemoryKey) -> u64 {
-        const FIXED_BYTES: usize = 2 * size_of::<MemoryKey>() + size_of::<Memory>() + 64;
+        const KEYS_BYTES: usize = size_of::<Filed>() + size_of::<MemoryKey>();
+        const FIXED_BYTES: usize = KEYS_BYTES + size_of::<Memory>() + 64;
         let texts = match key {
             MemoryKey::Request { id, .. } | MemoryKey::Producer { id, .. } => id.len(),
             MemoryKey::Key { key, .. } => key.len(),

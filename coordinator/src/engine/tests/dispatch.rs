@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use super::world::{World, complete, info, new_task};
-use crate::engine::command::{Call, Capacity, FromWorker, LeaseTasks, NewTask, Start, WorkerInfo};
+use crate::engine::command::{
+    Call, Capacity, FromWorker, LeaseTasks, NewTask, QueueChange, Start, WorkerInfo,
+};
 use crate::engine::ids::QueueName;
 use crate::engine::ledger::task::{Payload, Priority};
 use crate::engine::ledger::terms::Terms;
+use crate::engine::limits;
 
 fn with_priority(priority: Priority) -> NewTask {
     NewTask {
@@ -207,6 +210,76 @@ fn a_task_whose_time_is_over_takes_no_turn_from_its_queue() {
     world.now = world.now.plus_ms(1000);
     world.hello("w1", &["a", "b"], 8);
     assert_eq!((leased(&mut world, "a"), leased(&mut world, "b")), (4, 4));
+}
+
+#[test]
+fn a_task_that_a_full_step_cannot_end_holds_up_no_other_queue() {
+    let mut world = World::new();
+    world.configure(
+        "large",
+        QueueChange {
+            dead_letter_queue: Some(Some(QueueName::new("default", "graveyard").unwrap())),
+            ..QueueChange::default()
+        },
+    );
+    let task = |queue: &str, delay_ms: u64, ttl_ms: Option<u64>| NewTask {
+        start: Start::After { delay_ms },
+        terms: ttl_ms.map(|ttl_ms| {
+            Box::new(Terms {
+                ttl_ms: Some(ttl_ms),
+                ..Terms::default()
+            })
+        }),
+        ..new_task(queue)
+    };
+    let large = Payload {
+        data: vec![0; limits::PAYLOAD_BYTES_MAX].into(),
+        content_type: None,
+    };
+    world.enqueue_as(
+        "large",
+        NewTask {
+            payload: large,
+            ..task("large", 0, Some(1000))
+        },
+    );
+    world.enqueue_as("over", task("a", 1000, Some(10)));
+    world.enqueue_as("good", task("b", 1000, None));
+    world.hello("w1", &["a", "b"], 5);
+    // What is moved to the dead letters fills the step.
+    world.now = world.now.plus_ms(5000);
+    world.wait_ms(10);
+    assert_eq!(world.state("over"), "DEAD");
+    assert_eq!(world.state("good"), "LEASED");
+}
+
+#[test]
+fn workers_take_turns_where_several_queues_have_something_new() {
+    let mut world = World::new();
+    let worker = |name: &str| {
+        let mut worker = info(name, &["a", "b"], &[]);
+        worker.queues[1].1 = 10;
+        worker
+    };
+    for name in ["w1", "w2"] {
+        world.hello_as(name, worker(name), 50, &[]);
+        world.enqueue(&format!("first of {name}"), "a");
+    }
+    let later = |queue: &str| NewTask {
+        start: Start::After { delay_ms: 1000 },
+        ..new_task(queue)
+    };
+    world.enqueue_as("a", later("a"));
+    for index in 0..10 {
+        world.enqueue_as(&format!("b{index}"), later("b"));
+    }
+    world.wait_ms(1000);
+    let mut by_worker = [0, 0];
+    for index in 0..10 {
+        let view = world.view(&format!("b{index}"));
+        by_worker[usize::from(&*view.task.lease().unwrap().worker == "w2")] += 1;
+    }
+    assert_eq!(by_worker, [5, 5]);
 }
 
 #[test]
