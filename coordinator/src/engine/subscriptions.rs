@@ -1,8 +1,8 @@
 //! The queues that a worker serves, and whose turn it is.
 //!
-//! Owns the shares of a worker's queues (rule 18). Never looks at tasks: who is ready is told. Invariant: of
-//! two queues that are ready all the time, the turns divided by the weights differ by at most one
-//! turn of each.
+//! Owns the shares of a worker's queues (I16). Never looks at tasks: who is ready is told. Invariant:
+//! of two queues that are ready all the time, the turns divided by the weights differ by at most one
+//! turn of each, from any moment to any other.
 
 use crate::mutants::{self, Mutant};
 
