@@ -96,6 +96,23 @@ impl EngineConfig {
         self.ping_ms.div_ceil(10)
     }
 
+    /// What a coordinator has unless told otherwise, for tests: memory for a gibibyte, no aging.
+    #[cfg(test)]
+    pub(crate) fn for_tests(shard_count: u16, default_policy: Arc<Policy>) -> Self {
+        Self {
+            shard_count,
+            seed: 7,
+            default_policy,
+            ping_ms: 5000,
+            grace_ms: 30_000,
+            hard_margin_ms: 10_000,
+            memory_bytes_max: 1 << 30,
+            finished_retention_ms: 3_600_000,
+            finished_per_queue_max: 1000,
+            aging_ms: 0,
+        }
+    }
+
     /// Silence after which a session that holds no work gets none.
     #[must_use]
     pub const fn idle_suspect_ms(&self) -> u64 {

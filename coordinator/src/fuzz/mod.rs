@@ -108,16 +108,5 @@ impl Drop for Blame<'_> {
 
 /// What an engine that is fuzzed is made with: what a coordinator has unless told otherwise.
 pub(crate) fn engine_config(shard_count: u16) -> EngineConfig {
-    EngineConfig {
-        shard_count,
-        seed: 7,
-        default_policy: presets::named("recommended").unwrap(),
-        ping_ms: 5000,
-        grace_ms: 30_000,
-        hard_margin_ms: 10_000,
-        memory_bytes_max: 1 << 30,
-        finished_retention_ms: 3_600_000,
-        finished_per_queue_max: 1000,
-        aging_ms: 0,
-    }
+    EngineConfig::for_tests(shard_count, presets::named("recommended").unwrap())
 }

@@ -82,7 +82,7 @@ impl Model {
             return self.wrong(Rule::NoLoss, format!("{id} expires and is not known"));
         };
         self.check_overdue(id, &task, at, reason);
-        self.leave(id, &task);
+        self.lanes.leave(id, &task);
         if !matches!(task.stand, Stand::Pending(_)) {
             self.wrong(
                 Rule::Conservation,
@@ -301,7 +301,7 @@ impl Model {
                 not_before, run, ..
             } => {
                 task.stand = Stand::Pending(*not_before);
-                self.wait(id, task, *not_before <= run.ended_at);
+                self.lanes.wait(id, task, *not_before <= run.ended_at);
             }
             Event::TaskDied { reason, .. } => task.stand = Stand::Dead(*reason),
             Event::TaskFinished {
@@ -330,7 +330,7 @@ impl Model {
         let Some(mut task) = self.tasks.remove(id) else {
             return self.wrong(Rule::NoLoss, format!("{id} ends and is not known"));
         };
-        self.leave(*id, &task);
+        self.lanes.leave(*id, &task);
         let overdue = self.overdue_fate(shard, &task, *at);
         let fate = match (outcome, task.stand) {
             (Outcome::Cancelled, Stand::Pending(_)) if self.promises.was_cancelled(*id) => {

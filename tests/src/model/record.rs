@@ -141,7 +141,7 @@ impl Model {
             self.wrong(Rule::Runs, format!("{} is new and has a past", whole.id));
         }
         let at_once = matches!(task.stand, Stand::Pending(at) if at <= task.enqueued_at);
-        self.wait(whole.id, &task, at_once);
+        self.lanes.wait(whole.id, &task, at_once);
         self.shards[usize::from(shard.0)].tasks += 1;
         self.made.insert(whole.id);
         if self.tasks.insert(whole.id, task).is_some() {
@@ -151,14 +151,6 @@ impl Model {
             );
         }
         self.touched.push(whole.id);
-    }
-
-    pub(super) fn wait(&mut self, id: TaskId, task: &Task, at_once: bool) {
-        self.lanes.wait(id, task, at_once);
-    }
-
-    pub(super) fn leave(&mut self, id: TaskId, task: &Task) {
-        self.lanes.leave(id, task);
     }
 
     /// Changes a task that is known.
@@ -215,7 +207,7 @@ impl Model {
             return self.wrong(Rule::NoLoss, format!("{id} is leased and is not known"));
         };
         self.check_grant(id, &task, (*fence, *at, *holder));
-        self.leave(id, &task);
+        self.lanes.leave(id, &task);
         if fence.0 >> 24 != self.shards[usize::from(shard.0)].epoch {
             self.wrong(
                 Rule::Time,
@@ -336,7 +328,7 @@ impl Model {
         let Some(mut task) = self.tasks.remove(&id) else {
             return self.wrong(Rule::NoLoss, format!("{id} is edited and is not known"));
         };
-        self.leave(id, &task);
+        self.lanes.leave(id, &task);
         if let Some(payload) = &edit.payload {
             task.payload = digest(payload);
             task.checkpoint = None;
@@ -352,7 +344,7 @@ impl Model {
         if let (Some(at), Stand::Pending(_)) = (edit.not_before, task.stand) {
             task.stand = Stand::Pending(at);
         }
-        self.wait(id, &task, false);
+        self.lanes.wait(id, &task, false);
         self.tasks.insert(id, task);
         self.touched.push(id);
     }
@@ -377,7 +369,7 @@ impl Model {
             (life.from, life.begun) = (not_before, false);
         }
         task.stand = Stand::Pending(not_before);
-        self.wait(id, &task, not_before <= at);
+        self.lanes.wait(id, &task, not_before <= at);
         self.tasks.insert(id, task);
         self.touched.push(id);
     }

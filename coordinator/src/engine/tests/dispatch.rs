@@ -18,6 +18,14 @@ fn with_priority(priority: Priority) -> NewTask {
     }
 }
 
+/// A task that is due in a second.
+fn later(queue: &str) -> NewTask {
+    NewTask {
+        start: Start::After { delay_ms: 1000 },
+        ..new_task(queue)
+    }
+}
+
 #[test]
 fn the_most_urgent_goes_first_and_within_a_level_the_oldest() {
     let mut world = World::new();
@@ -176,10 +184,6 @@ fn queues_of_a_worker_are_served_by_their_weights() {
 fn weights_hold_for_a_worker_that_waited_when_the_work_came() {
     let mut world = World::new();
     world.hello_as("w1", three_to_one("w1"), 8, &[]);
-    let later = |queue: &str| NewTask {
-        start: Start::After { delay_ms: 1000 },
-        ..new_task(queue)
-    };
     for index in 0..8 {
         world.enqueue_as(&format!("a{index}"), later("a"));
         world.enqueue_as(&format!("b{index}"), later("b"));
@@ -265,10 +269,6 @@ fn workers_take_turns_where_several_queues_have_something_new() {
         world.hello_as(name, worker(name), 50, &[]);
         world.enqueue(&format!("first of {name}"), "a");
     }
-    let later = |queue: &str| NewTask {
-        start: Start::After { delay_ms: 1000 },
-        ..new_task(queue)
-    };
     world.enqueue_as("a", later("a"));
     for index in 0..10 {
         world.enqueue_as(&format!("b{index}"), later("b"));
@@ -338,10 +338,6 @@ fn a_delivery_says_all_that_a_handler_needs() {
 fn what_is_due_in_one_instant_is_handed_out_completely_over_all_shards() {
     let mut world = World::with(|config| config.shard_count = 4);
     world.hello("w1", &["q0", "q1", "q2", "q3", "q4", "q5", "q6"], 300);
-    let later = |queue: &str| NewTask {
-        start: Start::After { delay_ms: 1000 },
-        ..new_task(queue)
-    };
     for index in 0..300 {
         world.enqueue_as(&format!("t{index}"), later(&format!("q{}", index % 7)));
     }

@@ -23,18 +23,10 @@ use crate::shell::testing::{SimulatedTime, WALL_MS, desk, memory_driver};
 const HOUR_MS: u64 = 3_600_000;
 
 fn engine() -> Engine {
-    let mut engine = Engine::new(EngineConfig {
-        shard_count: 4,
-        seed: 7,
-        default_policy: presets::named("recommended").unwrap(),
-        ping_ms: 5000,
-        grace_ms: 30_000,
-        hard_margin_ms: 10_000,
-        memory_bytes_max: 1 << 30,
-        finished_retention_ms: HOUR_MS,
-        finished_per_queue_max: 1000,
-        aging_ms: 0,
-    });
+    let mut engine = Engine::new(EngineConfig::for_tests(
+        4,
+        presets::named("recommended").unwrap(),
+    ));
     engine.begin_epoch(Timestamp(WALL_MS), WALL_MS / 1000, &mut Turn::default());
     engine
 }

@@ -74,18 +74,7 @@ impl World {
 
     /// The same, with something changed.
     pub(super) fn with(change: impl FnOnce(&mut EngineConfig)) -> Self {
-        let mut config = EngineConfig {
-            shard_count: 1,
-            seed: 7,
-            default_policy: Arc::new(plain_policy(3)),
-            ping_ms: 5000,
-            grace_ms: 30_000,
-            hard_margin_ms: 10_000,
-            memory_bytes_max: 1 << 30,
-            finished_retention_ms: 3_600_000,
-            finished_per_queue_max: 1000,
-            aging_ms: 0,
-        };
+        let mut config = EngineConfig::for_tests(1, Arc::new(plain_policy(3)));
         change(&mut config);
         let mut world = Self {
             engine: Engine::new(config.clone()),
