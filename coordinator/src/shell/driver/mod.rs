@@ -21,6 +21,9 @@ use crate::engine::ids::Timestamp;
 use crate::engine::{Deadline, limits};
 use crate::journal::{Journal, JournalError};
 
+/// A turn that fewer commands would begin waits for more, as long as others want the core.
+const GATHERED_COMMANDS: usize = 64;
+
 /// A journal of engine events that releases effects.
 pub type TurnJournal = Box<dyn Journal<Recorded, Vec<Effect>>>;
 
@@ -104,7 +107,10 @@ impl<E: Decides> Driver<E> {
                     self.shut_down = true;
                     self.turn("shutdown", true)?;
                 }
-                Input::Commands => self.turn("command", false)?,
+                Input::Commands => {
+                    self.gather();
+                    self.turn("command", false)?;
+                }
                 Input::Deadline(why) => self.turn(why, false)?,
             }
         }
@@ -122,6 +128,15 @@ impl<E: Decides> Driver<E> {
             () = self.signals.shut_down.cancelled(), if !self.shut_down => Input::ShutDown,
             () = arrived(&self.desk, self.turns.has_commands()) => Input::Commands,
             why = alarm(now, deadline) => Input::Deadline(why),
+        }
+    }
+
+    /// Where few commands have arrived, lets other threads run that wait for this core, once: what
+    /// they are about to ask is handled in the same turn, synced and answered with it. Where no
+    /// thread waits this returns at once.
+    fn gather(&self) {
+        if self.desk.queue.len() < GATHERED_COMMANDS {
+            std::thread::yield_now();
         }
     }
 
