@@ -50,6 +50,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         // Large and rare: a task without them should not carry their room around.
         .boxed(".redrive.v1.Terms.follow_ups")
         .boxed(".redrive.v1.Task.effective")
+        .boxed(".redrive.v1.TaskSpec.terms")
+        .boxed(".redrive.v1.TaskSpec.unique")
+        .boxed(".redrive.v1.TaskSpec.retry.inline_retry_policy")
+        .boxed(".redrive.v1.Delivery.previous_failure")
+        .boxed(".redrive.v1.Delivery.cause")
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

@@ -104,7 +104,7 @@ pub(crate) fn check_keys(task: &v1::TaskSpec) -> Result<(), Error> {
     }
     let window = task.idempotency_window.as_ref();
     check_span("task.idempotency_window", window, WINDOW)?;
-    task.unique.as_ref().map_or(Ok(()), check_unique)
+    task.unique.as_deref().map_or(Ok(()), check_unique)
 }
 
 fn check_unique(unique: &v1::UniqueKey) -> Result<(), Error> {

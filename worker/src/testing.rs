@@ -76,7 +76,7 @@ impl TestTask {
 
     /// Says how the attempt before failed.
     pub fn previous_failure(mut self, failure: Failure) -> Self {
-        self.delivery.previous_failure = Some(failure);
+        self.delivery.previous_failure = Some(Box::new(failure));
         self
     }
 

@@ -192,11 +192,13 @@ impl KeyArgs {
         let states = self.unique_scope.into_iter().map(v1::UniqueState::from);
         let scope = states.map(i32::from).collect();
         let on_conflict = self.on_conflict.map(v1::ConflictAction::from);
-        spec.unique = self.unique.map(|key| v1::UniqueKey {
-            key,
-            scope,
-            on_conflict: on_conflict.unwrap_or_default().into(),
-            postpone_max: self.postpone_max.map(values::proto_duration),
+        spec.unique = self.unique.map(|key| {
+            Box::new(v1::UniqueKey {
+                key,
+                scope,
+                on_conflict: on_conflict.unwrap_or_default().into(),
+                postpone_max: self.postpone_max.map(values::proto_duration),
+            })
         });
         spec
     }
@@ -251,7 +253,7 @@ fn build(args: EnqueueArgs) -> anyhow::Result<NewTask> {
     };
     let retry = match (spec.policy, spec.policy_file) {
         (Some(name), _) => Some(Retry::RetryPolicy(name)),
-        (None, Some(path)) => Some(Retry::InlineRetryPolicy(files::read_policy(&path)?)),
+        (None, Some(path)) => Some(Retry::InlineRetryPolicy(files::read_policy(&path)?.into())),
         (None, None) => None,
     };
     let priority = spec.priority.map(v1::Priority::from).unwrap_or_default();
@@ -266,7 +268,7 @@ fn build(args: EnqueueArgs) -> anyhow::Result<NewTask> {
         max_attempts: spec.max_attempts,
         labels: spec.labels.into_iter().collect(),
         schema_version: spec.schema_version.unwrap_or_default(),
-        terms: args.terms.terms(),
+        terms: args.terms.terms().map(Box::new),
         then: spec.then,
         ..Default::default()
     };
@@ -374,7 +376,7 @@ mod tests {
             on_conflict: v1::ConflictAction::ReplaceWaiting.into(),
             postpone_max: span(600),
         };
-        assert_eq!(spec.unique, Some(unique));
+        assert_eq!(spec.unique, Some(Box::new(unique)));
         let terms = spec.terms.unwrap();
         assert_eq!(
             (terms.ttl, terms.delivery()),

@@ -132,7 +132,7 @@ impl NewTask {
     /// A retry policy of the task's own.
     #[must_use]
     pub fn inline_retry_policy(mut self, policy: v1::RetryPolicy) -> Self {
-        self.spec.retry = Some(v1::task_spec::Retry::InlineRetryPolicy(policy));
+        self.spec.retry = Some(v1::task_spec::Retry::InlineRetryPolicy(policy.into()));
         self
     }
 
@@ -247,7 +247,7 @@ impl NewTask {
     /// At most one task of the queue at a time has this key.
     #[must_use]
     pub fn unique(mut self, unique: UniqueKey) -> Self {
-        self.spec.unique = Some(unique.into());
+        self.spec.unique = Some(Box::new(unique.into()));
         self
     }
 

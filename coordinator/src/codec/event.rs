@@ -14,6 +14,7 @@ use crate::engine::event::{Event, Recorded, ShardImage};
 use crate::engine::ids::{QueueName, ShardId, TaskId};
 use crate::engine::ledger::memory::MemoryKey;
 use crate::engine::ledger::queue::{Pause, Queue, QueueSettings, Totals};
+use crate::engine::ledger::tally::Tally;
 
 const TASK_ENQUEUED: u8 = 5;
 const TRANSFER_SENT: u8 = 16;
@@ -142,7 +143,10 @@ fn forgetful(mut event: Event) -> Event {
     if let Event::TaskImage { task } = &mut event
         && mutants::is(Mutant::CrashesUnrecorded)
     {
-        task.crashes = 0;
+        task.set_tally(Tally {
+            crashes: 0,
+            ..task.tally()
+        });
     } else if let Event::RetryScheduled {
         not_before, leaves, ..
     } = &mut event

@@ -47,7 +47,41 @@ pub(super) trait Layout {
 
 /// `shape!(Type { field, field via form; part, part } without { field: value })`: the fields, then
 /// the bit set and the optional parts; what is left out is this value after decoding.
+/// `stored { field } told by Told { field }`: the type has only the fields that are stored; what
+/// else a record says is read off it by `Told::of`, and put into it by `Told::into`, which has none
+/// where that contradicts itself.
 macro_rules! shape {
+    ($type:ident { $($field:ident),*; $($part:ident),+ }
+    stored { $($stored:ident),+ } told by $told:ident { $($said:ident),+ }) => {
+        impl $crate::codec::shape::Wire for $type {
+            #[inline]
+            fn put(&self, w: &mut $crate::codec::wire::Writer<'_>) {
+                let Self { $($stored),+ } = self;
+                let $told { $($said),+ } = &$told::of(self);
+                $($crate::codec::shape::put!(w, $field);)*
+                $crate::codec::shape::put_parts!(w, $($part)+);
+            }
+
+            #[inline]
+            fn get(
+                r: &mut $crate::codec::wire::Reader<'_, '_>,
+                name: &'static str,
+            ) -> Result<Self, $crate::codec::wire::DecodeError> {
+                let before = r.cursor.clone();
+                $(let $field = $crate::codec::shape::get!(
+                    r,
+                    concat!(stringify!($type), ".", stringify!($field))
+                );)*
+                $crate::codec::shape::get_parts!(r, stringify!($type), $($part)+);
+                let stored = Self { $($stored),+ };
+                $told { $($said),+ }.into(stored).ok_or_else(|| {
+                    before.error(name, $crate::codec::wire::Problem::Contradicts)
+                })
+            }
+        }
+
+        $crate::codec::shape::layout!($type { $($field),*; $($part),+ });
+    };
     ($type:ident {
         $($field:ident $(via $form:ident)?),*
         $(; $($part:ident),+)?
@@ -75,6 +109,12 @@ macro_rules! shape {
             }
         }
 
+        $crate::codec::shape::layout!($type { $($field),* $(; $($part),+)? });
+    };
+}
+
+macro_rules! layout {
+    ($type:ident { $($field:ident),* $(; $($part:ident),+)? }) => {
         #[cfg(test)]
         impl $crate::codec::shape::Layout for $type {
             const NAME: &'static str = stringify!($type);
@@ -285,7 +325,7 @@ macro_rules! get_parts {
     };
 }
 
-pub(super) use {get, get_parts, put, put_parts, shape, variants, wire_of_variants};
+pub(super) use {get, get_parts, layout, put, put_parts, shape, variants, wire_of_variants};
 
 /// A number without a small end: 8 bytes, big-endian.
 pub(super) mod fixed {

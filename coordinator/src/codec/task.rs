@@ -7,7 +7,9 @@ use super::shape::{Item, Wire, fixed, shape, variants};
 use super::wire::{DecodeError, Problem, Reader, Writer};
 use crate::engine::event::Leaves;
 use crate::engine::failure::{Failure, FailureClass};
+use crate::engine::ids::Timestamp;
 use crate::engine::ledger::history::{Delay, History, RunOutcome, RunRecord};
+use crate::engine::ledger::tally::Tally;
 use crate::engine::ledger::task::{
     Finished, Holder, Lease, Outcome, Own, Payload, Priority, Side, State, Task, Timeouts,
 };
@@ -17,7 +19,63 @@ shape!(Task {
     id, queue, kind, payload, enqueue_seq, enqueued_at, budget_since, state;
     own, side, priority, runs, fence, failures, crashes, deferrals, unstarted_in_row, timeouts_hit,
     redrives, version
+} stored {
+    id, queue, kind, payload, enqueue_seq, enqueued_at, state, own, side, priority, fence, version
+} told by Told {
+    budget_since, runs, failures, crashes, deferrals, unstarted_in_row, timeouts_hit, redrives
 });
+
+/// What a record says in fields of its own and a task keeps elsewhere: its tally, and its runs in
+/// its fence.
+struct Told {
+    budget_since: Timestamp,
+    runs: u32,
+    failures: u32,
+    crashes: u32,
+    deferrals: u32,
+    unstarted_in_row: u16,
+    timeouts_hit: u32,
+    redrives: u32,
+}
+
+impl Told {
+    fn of(task: &Task) -> Self {
+        let Tally {
+            since: _,
+            failures,
+            crashes,
+            deferrals,
+            unstarted_in_row,
+            timeouts_hit,
+            redrives,
+        } = task.tally();
+        Self {
+            budget_since: task.budget_since(),
+            runs: task.runs(),
+            failures,
+            crashes,
+            deferrals,
+            unstarted_in_row,
+            timeouts_hit,
+            redrives,
+        }
+    }
+
+    /// Puts it where the task keeps it; `None` where the fence is not the one of so many runs.
+    fn into(self, mut task: Task) -> Option<Task> {
+        let tally = Tally {
+            since: task.unless_accepted(self.budget_since),
+            failures: self.failures,
+            crashes: self.crashes,
+            deferrals: self.deferrals,
+            unstarted_in_row: self.unstarted_in_row,
+            timeouts_hit: self.timeouts_hit,
+            redrives: self.redrives,
+        };
+        task.set_tally(tally);
+        (task.runs() == self.runs).then_some(task)
+    }
+}
 
 shape!(Own { ; policy, max_attempts, timeouts, terms, then });
 
@@ -28,7 +86,7 @@ shape!(Timeouts { ; soft_ms, hard_ms, extend_max_ms });
 shape!(Side {
     ;
     labels, history, rule_retries, last_failure, checkpoint, origin, hops, previous_delay_ms, more
-});
+} without { tally: Tally::default() });
 
 variants!(State {
     1 = Pending { not_before },

@@ -39,6 +39,8 @@ pub enum Problem {
     TooMany(u64),
     /// It is present, but says what its absence says.
     Redundant,
+    /// Parts of it contradict each other: a number of runs that is not its fence's.
+    Contradicts,
     /// The record is over, but so many bytes follow.
     Trailing(usize),
 }
@@ -54,6 +56,7 @@ impl fmt::Display for Problem {
             Self::NotAnId => f.write_str("is not a UUID of version 7"),
             Self::TooMany(count) => write!(f, "claims {count} items, more than there can be"),
             Self::Redundant => f.write_str("is present without need"),
+            Self::Contradicts => f.write_str("says two different numbers of runs"),
             Self::Trailing(bytes) => write!(f, "is followed by {bytes} bytes too many"),
         }
     }

@@ -409,7 +409,7 @@ fn settled_place(task: &Task) -> Place {
     match &task.state {
         State::Pending { not_before } => Place::Timer {
             at: *not_before,
-            retrying: task.runs > 0,
+            retrying: task.runs() > 0,
         },
         State::Leased(_) => Place::Leased,
         State::Dead { at, .. } => Place::Dead { at: *at },

@@ -135,6 +135,7 @@ pub(super) fn payload(
     };
     let labels = side.map_or(&[][..], |side| &side.labels);
     let history = side.map(|side| &side.history);
+    let tally = task.tally();
     let runs = history.into_iter().flat_map(|history| history.runs());
     let context = Context {
         transition: transition.name(),
@@ -145,9 +146,9 @@ pub(super) fn payload(
         schema_version: task.version,
         payload: Content::of(&task.payload),
         labels: labels.iter().map(|(k, v)| (&**k, &**v)).collect(),
-        attempts: task.failures,
-        crashes: task.crashes,
-        runs: task.runs,
+        attempts: tally.failures,
+        crashes: tally.crashes,
+        runs: task.runs(),
         reason: reason.map_or("", DeadReason::name),
         enqueue_time_ms: task.enqueued_at.0,
         end_time_ms: ended_at.0,

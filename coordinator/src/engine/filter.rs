@@ -103,8 +103,8 @@ impl Clause {
                     .iter()
                     .any(|(k, v)| k == key && text_matches(wanted, v))
             })),
-            Self::Attempts(order, count) => order.holds(task.failures, *count),
-            Self::Crashes(order, count) => order.holds(task.crashes, *count),
+            Self::Attempts(order, count) => order.holds(task.tally().failures, *count),
+            Self::Crashes(order, count) => order.holds(task.tally().crashes, *count),
             Self::EnqueueTime(order, at) => order.holds(task.enqueued_at, *at),
             Self::EndTime(order, wanted) => match &task.state {
                 State::Dead { at, .. } => order.holds(*at, *wanted),

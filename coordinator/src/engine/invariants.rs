@@ -56,7 +56,7 @@ fn check_task(engine: &Engine, task: &Task, held: &mut BTreeMap<TaskId, u64>) {
     let running = usize::from(matches!(task.state, State::Leased(_)));
     assert_eq!(
         ended + omitted + running,
-        task.runs as usize,
+        task.runs() as usize,
         "I5: one record a run: {task:?}"
     );
     if let State::Leased(lease) = &task.state

@@ -2,6 +2,8 @@
 //!
 //! Owns the order parse, ask, answer of each call. Never judges: the engine does.
 
+use std::pin::Pin;
+
 use redrive_proto::v1 as pb;
 use redrive_proto::v1::task_service_server::TaskService;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +31,23 @@ pub(crate) struct Tasks {
     pub(crate) shutdown: CancellationToken,
 }
 
+/// The answer to a unary call, under way.
+type Answering<'a, T> = Pin<Box<dyn Future<Output = Result<Response<T>, Status>> + Send + 'a>>;
+
+/// Who asks, and the one task that they want to be accepted.
+fn one_task(request: Request<pb::EnqueueTaskRequest>) -> Result<(Caller, Batch), Refused> {
+    let root = At::Root;
+    let (caller, request) = asked(request)?;
+    let namespace = field::namespace(&request.namespace, root.field("namespace"))?;
+    let task = new_task(&namespace, request.task, root.field("task"))?;
+    let batch = Batch {
+        namespace,
+        tasks: vec![Ok(task)],
+        producer: None,
+    };
+    Ok((caller, batch))
+}
+
 impl Tasks {
     fn durability(&self) -> String {
         self.edge.facts.durability.name().to_owned()
@@ -36,17 +55,9 @@ impl Tasks {
 
     async fn enqueue_one(
         &self,
-        request: Request<pb::EnqueueTaskRequest>,
+        caller: Caller,
+        batch: Batch,
     ) -> Result<pb::EnqueueTaskResponse, Refused> {
-        let root = At::Root;
-        let (caller, request) = asked(request)?;
-        let namespace = field::namespace(&request.namespace, root.field("namespace"))?;
-        let task = new_task(&namespace, request.task, root.field("task"))?;
-        let batch = Batch {
-            namespace,
-            tasks: vec![Ok(task)],
-            producer: None,
-        };
         let mut results = self.edge.enqueue(caller, batch, WhenFull::Refuse).await?;
         let accepted = results.pop().unwrap_or(Err(Refused::Confused));
         let accepted = accepted.map_err(|refused| refused.below("task"))?;
@@ -189,11 +200,23 @@ impl TaskService for Tasks {
     type EnqueueStreamStream = AckStream;
     type CancelTasksStream = Stepwise<pb::CancelTasksResponse>;
 
-    async fn enqueue_task(
-        &self,
+    /// As the attribute would write it, but that the request is parsed first: the future, of which
+    /// there are as many as calls in flight, does not carry it.
+    fn enqueue_task<'life0, 'async_trait>(
+        &'life0 self,
         request: Request<pb::EnqueueTaskRequest>,
-    ) -> Result<Response<pb::EnqueueTaskResponse>, Status> {
-        answer("EnqueueTask", self.enqueue_one(request).await)
+    ) -> Answering<'async_trait, pb::EnqueueTaskResponse>
+    where
+        'life0: 'async_trait,
+    {
+        let parsed = one_task(request);
+        Box::pin(async move {
+            let enqueued = match parsed {
+                Ok((caller, batch)) => self.enqueue_one(caller, batch).await,
+                Err(refused) => Err(refused),
+            };
+            answer("EnqueueTask", enqueued)
+        })
     }
 
     async fn enqueue_tasks(

@@ -41,7 +41,7 @@ impl Held {
     pub(super) fn of(context: &Context, delivery: pb::Delivery, dice: &mut Dice) -> Self {
         let payload = delivery.payload.map(|payload| payload.data);
         let payload = payload.unwrap_or_default();
-        let origin = words::origin(delivery.cause.as_ref(), &payload);
+        let origin = words::origin(delivery.cause.as_deref(), &payload);
         let counts = matches!(origin, Origin::Sent(_));
         context.remember(&delivery.task_id);
         context.history.note(Fact::Delivered(Delivered {

@@ -217,7 +217,9 @@ impl Model {
             }
         } else if let Answer::Waited { ended: true, task } = answer {
             let stands = self.tasks.get(&task.task.id).map(|task| task.stand);
-            if stands.is_some_and(|it| matches!(it, Stand::Leased(_))) && task.task.redrives == 0 {
+            if stands.is_some_and(|it| matches!(it, Stand::Leased(_)))
+                && task.task.tally().redrives == 0
+            {
                 let says = format!("{} is said to have ended and is {stands:?}", task.task.id);
                 self.wrong(Rule::LogBeforeTell, says);
             }

@@ -107,6 +107,7 @@ impl Task {
     pub(super) fn of(task: &vocabulary::Task) -> Self {
         let side = task.side.as_deref();
         let more = side.and_then(|side| side.more.as_deref());
+        let tally = task.tally();
         Self {
             queue: task.queue.clone(),
             kind: Arc::clone(&task.kind),
@@ -118,14 +119,14 @@ impl Task {
             enqueued_at: task.enqueued_at,
             stand: Stand::of(&task.state),
             fence: task.fence.0,
-            runs: task.runs,
-            failures: task.failures,
-            crashes: task.crashes,
-            deferrals: task.deferrals,
-            unstarted_in_row: task.unstarted_in_row,
-            timeouts_hit: task.timeouts_hit,
-            redrives: task.redrives,
-            budget_since: task.budget_since,
+            runs: task.runs(),
+            failures: tally.failures,
+            crashes: tally.crashes,
+            deferrals: tally.deferrals,
+            unstarted_in_row: tally.unstarted_in_row,
+            timeouts_hit: tally.timeouts_hit,
+            redrives: tally.redrives,
+            budget_since: task.budget_since(),
             previous_delay_ms: side.and_then(|side| side.previous_delay_ms),
             rule_retries: side.map_or_else(Vec::new, |side| side.rule_retries.clone()),
             own: task.own.clone(),

@@ -325,7 +325,7 @@ async fn a_policy_that_cannot_be_is_refused_wherever_it_is_brought() {
     refused!(harness.policies(), preview_retry_policy, previews);
     let tasks = table().into_iter().map(|(policy, expected)| {
         let mut task = make::spec("q", "k");
-        task.retry = Some(pb::task_spec::Retry::InlineRetryPolicy(policy));
+        task.retry = Some(pb::task_spec::Retry::InlineRetryPolicy(Box::new(policy)));
         let request = pb::EnqueueTaskRequest {
             task: Some(task),
             ..Default::default()

@@ -181,20 +181,20 @@ fn policies() -> Vec<Case<pb::TaskSpec>> {
             "inline_retry_policy.backoff",
             &["no shape", "exponential, fixed"],
             |spec| {
-                spec.retry = inline(pb::RetryPolicy {
+                spec.retry = inline(Box::new(pb::RetryPolicy {
                     backoff: Some(pb::Backoff::default()),
                     ..make::policy(1, 1)
-                });
+                }));
             },
         ),
         case(
             "inline_retry_policy.rules[0].id",
             &["must be set"],
             |spec| {
-                spec.retry = inline(pb::RetryPolicy {
+                spec.retry = inline(Box::new(pb::RetryPolicy {
                     rules: vec![pb::RetryRule::default()],
                     ..make::policy(1, 1)
-                });
+                }));
             },
         ),
     ]

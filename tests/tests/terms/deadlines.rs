@@ -308,7 +308,7 @@ async fn a_time_that_cannot_be_is_refused_wherever_it_is_said() {
     }
     let of_tasks = cases.iter().map(|(terms, expected)| {
         let spec = pb::TaskSpec {
-            terms: Some(terms.clone()),
+            terms: Some(Box::new(terms.clone())),
             ..make::spec("q", "k")
         };
         (spec, expected.clone())

@@ -320,10 +320,10 @@ async fn operators_who_change_different_terms_at_once_lose_nothing() {
 async fn a_mode_or_aging_that_cannot_be_is_refused() {
     let harness = Harness::start().await;
     let spec = pb::TaskSpec {
-        terms: Some(pb::Terms {
+        terms: Some(Box::new(pb::Terms {
             delivery: 9,
             ..Default::default()
-        }),
+        })),
         ..make::spec("q", "k")
     };
     let of = Expected::field;

@@ -446,7 +446,7 @@ async fn a_follow_up_that_cannot_be_is_refused_wherever_it_is_named() {
     });
     let of_tasks = cases.iter().map(|(terms, expected)| {
         let spec = pb::TaskSpec {
-            terms: terms.clone(),
+            terms: terms.clone().map(Box::new),
             ..make::spec("q", "k")
         };
         (spec, expected.clone())

@@ -104,7 +104,7 @@ async fn of_a_repeated_batch_only_what_was_refused_is_tried_again() {
         ..Default::default()
     };
     let keyed = pb::TaskSpec {
-        unique: Some(unique),
+        unique: Some(Box::new(unique)),
         ..make::spec("q", "k")
     };
     let holder = harness.tasks().enqueue_task(one(keyed.clone())).await;

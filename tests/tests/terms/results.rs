@@ -201,9 +201,9 @@ async fn what_cannot_be_kept_or_selected_is_refused() {
     let of = Expected::field;
     let says = ["2592000001 ms", "at most 30 days"];
     let cases = vec![
-        (spec(with(long())), of("terms.result_ttl", &says)),
+        (spec(Box::new(with(long()))), of("terms.result_ttl", &says)),
         (
-            spec(with(super::NEGATIVE)),
+            spec(Box::new(with(super::NEGATIVE))),
             of("terms.result_ttl", &["is negative"]),
         ),
     ];

@@ -212,7 +212,7 @@ async fn a_dead_letter_queue_that_cannot_be_is_refused() {
         let mut policy = sorting();
         policy.rules[0].dead_letter_queue = queue.to_owned();
         pb::TaskSpec {
-            retry: Some(pb::task_spec::Retry::InlineRetryPolicy(policy)),
+            retry: Some(pb::task_spec::Retry::InlineRetryPolicy(Box::new(policy))),
             ..make::spec("q", "k")
         }
     };

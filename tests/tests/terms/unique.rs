@@ -296,7 +296,7 @@ async fn a_unique_key_that_cannot_be_is_refused_alone() {
         };
         change(&mut unique);
         let spec = pb::TaskSpec {
-            unique: Some(unique),
+            unique: Some(Box::new(unique)),
             ..make::spec("q", "k")
         };
         (spec, Expected::field(&format!("unique.{field}"), says))

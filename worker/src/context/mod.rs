@@ -244,7 +244,7 @@ impl TaskContext {
 
     /// The end of another task that made this one: it is a follow-up, or goes on a chain.
     pub fn cause(&self) -> Option<&Cause> {
-        self.delivery().cause.as_ref()
+        self.delivery().cause.as_deref()
     }
 
     /// What becomes of the task if this run ends without a report.
@@ -257,7 +257,7 @@ impl TaskContext {
 
     /// The latest failure, where there was one.
     pub fn previous_failure(&self) -> Option<&Failure> {
-        self.delivery().previous_failure.as_ref()
+        self.delivery().previous_failure.as_deref()
     }
 
     /// What the run before left for this one.

@@ -235,10 +235,10 @@ async fn facts_of_the_task_reach_the_handler() {
         delivery.deadline = Some(wire(60_000));
         delivery.idempotency_key = "order-7".to_owned();
         delivery.set_delivery(redrive_worker::DeliveryMode::AtMostOnce);
-        delivery.cause = Some(redrive_worker::Cause {
+        delivery.cause = Some(Box::new(redrive_worker::Cause {
             task_id: "t0".to_owned(),
             ..Default::default()
-        });
+        }));
     };
     let (_fake, running, peer) = begun(|worker| worker.task("k", handler), change).await;
     assert_eq!(

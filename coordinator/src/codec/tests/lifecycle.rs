@@ -167,6 +167,7 @@ pub(super) fn fullest_task() -> Task {
         state: State::Leased(Box::new(lease)),
         own: Some(Box::new(own())),
         side: Some(Box::new(Side {
+            tally: full_task().tally(),
             history,
             more: Some(Box::new(more())),
             ..Side::default()

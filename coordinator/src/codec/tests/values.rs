@@ -10,6 +10,7 @@ use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::ids::{Fence, QueueName, SessionId, ShardId, TaskId};
 use crate::engine::ledger::history::{Delay, History, RunOutcome, RunRecord};
 use crate::engine::ledger::queue::{Pause, QueueSettings};
+use crate::engine::ledger::tally::Tally;
 use crate::engine::ledger::task::{
     Holder, Lease, Own, Payload, Priority, Side, State, Task, Timeouts,
 };
@@ -40,7 +41,6 @@ pub(super) fn full_task() -> Task {
     Task {
         payload: payload("order 17"),
         priority: Priority::Lowest,
-        budget_since: AT.plus_ms(60_000),
         state: State::Leased(Box::new(Lease {
             fence: Fence::new(1_800_000_000, 19),
             nonce: 0xfedc_ba98_7654_3210,
@@ -54,20 +54,24 @@ pub(super) fn full_task() -> Task {
             delivery: DeliveryMode::AtLeastOnce,
         })),
         fence: Fence::new(1_800_000_000, 19),
-        runs: 19,
-        failures: 1,
-        crashes: 2,
-        deferrals: 300,
-        unstarted_in_row: 4,
-        timeouts_hit: 5,
-        redrives: 6,
         own: Some(Box::new(Own {
             max_attempts: Some(0),
             timeouts: Some(timeouts()),
             policy: Some(PolicyRef::Inline(policy().into())),
             ..Own::default()
         })),
-        side: Some(Box::new(side())),
+        side: Some(Box::new(Side {
+            tally: Tally {
+                since: Some(AT.plus_ms(60_000)),
+                failures: 1,
+                crashes: 2,
+                deferrals: 300,
+                unstarted_in_row: 4,
+                timeouts_hit: 5,
+                redrives: 6,
+            },
+            ..side()
+        })),
         ..plain_task()
     }
 }
@@ -92,6 +96,7 @@ pub(super) fn side() -> Side {
     (1..=19).for_each(|run| history.push(bare_run(run)));
     history.push(full_run(20));
     Side {
+        tally: Tally::default(),
         labels: vec![
             ("customer".into(), "ä".into()),
             ("region".into(), "".into()),

@@ -58,7 +58,7 @@ fn check_dead(step: &Step<'_>, id: TaskId, wanted: &'static str) -> Result<(), R
 /// Whether the fence has a number for another run.
 fn can_run_again(step: &Step<'_>, id: TaskId) -> bool {
     step.task(id)
-        .is_some_and(|task| task.runs < limits::RUNS_MAX)
+        .is_some_and(|task| task.runs() < limits::RUNS_MAX)
 }
 
 fn put_back(step: &mut Step<'_>, id: TaskId, delay_ms: u64, (by, note): (&Arc<str>, &Arc<str>)) {

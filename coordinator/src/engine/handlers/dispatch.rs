@@ -200,7 +200,7 @@ fn grant(step: &mut Step<'_>, member: Member, id: TaskId) {
     let at = step.now();
     let task = step.task(id).expect("ready tasks exist");
     let bytes = task.payload.data.len() as u64;
-    let fence = Fence::new(step.ledger(shard).epoch(), task.runs + 1);
+    let fence = Fence::new(step.ledger(shard).epoch(), task.runs() + 1);
     let timeouts = resolve::timeouts(step, task, &resolve::policy(step, task));
     let (delivery, _) = resolve::delivery(step, task);
     let queue = task.queue.clone();
@@ -314,7 +314,7 @@ fn delivery(step: &Step<'_>, token: LeaseToken, sequence: u64) -> Delivery {
         enqueued_at: task.enqueued_at,
         attempt: task.attempt(),
         attempts_max: resolve::attempts_max(step, task, &policy),
-        crashes: task.crashes,
+        crashes: task.tally().crashes,
         timeouts: task.lease().map(|lease| lease.timeouts).unwrap_or_default(),
         previous_failure: side.and_then(|side| side.last_failure.clone()),
         checkpoint: side.and_then(|side| side.checkpoint.clone()),
@@ -352,7 +352,7 @@ pub(super) fn set_limits(step: &mut Step<'_>, id: TaskId, started_at: Option<Tim
 fn is_of_this_epoch(step: &Step<'_>, task: &Task) -> bool {
     let epoch = step.ledger(task.id.shard()).epoch();
     task.lease()
-        .is_some_and(|lease| lease.fence == Fence::new(epoch, task.runs))
+        .is_some_and(|lease| lease.fence == Fence::new(epoch, task.runs()))
 }
 
 /// Calls that got something are answered with all they got.

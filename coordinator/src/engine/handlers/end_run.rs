@@ -166,25 +166,25 @@ fn judge(
 ) -> Verdict {
     let drawn = step.draw();
     let task = step.task(id).expect("the caller has it");
-    let (side, lease) = (task.side.as_deref(), task.lease());
+    let (side, lease, tally) = (task.side.as_deref(), task.lease(), task.tally());
     let spent = Spent {
-        failures: task.failures,
-        crashes: task.crashes,
-        deferrals: task.deferrals,
-        unstarted_in_row: task.unstarted_in_row.into(),
+        failures: tally.failures,
+        crashes: tally.crashes,
+        deferrals: tally.deferrals,
+        unstarted_in_row: tally.unstarted_in_row.into(),
         rule_retries: side.map_or(&[], |side| side.rule_retries.as_slice()),
         max_attempts: max_attempts.or_else(|| {
             let said = resolve::attempts_said(step, task);
             said.map(|(attempts, _)| attempts)
         }),
-        since: task.budget_since,
+        since: task.budget_since(),
         previous_delay_ms: side.and_then(|side| side.previous_delay_ms),
         end_by: task.life().and_then(|life| life.end_by()),
         at_most_once: lease.is_some_and(|lease| lease.delivery == DeliveryMode::AtMostOnce),
     };
     let now = step.now();
     let mut verdict = retry::decide(policy, &spent, ending, now, &mut || drawn);
-    if task.runs == limits::RUNS_MAX && matches!(verdict.next, Next::Retry { .. }) {
+    if task.runs() == limits::RUNS_MAX && matches!(verdict.next, Next::Retry { .. }) {
         // Redrives refresh every budget, but the fence has no number for another run.
         verdict.next = Next::Dead(DeadReason::AttemptsExhausted);
         verdict.spent = Some(DeadReason::AttemptsExhausted);

@@ -117,7 +117,7 @@ pub(super) fn policy_said(step: &Step<'_>, task: &Task) -> (Arc<Policy>, Source,
 /// The limits of a task's next run, grown by the timeouts it has hit.
 pub(super) fn timeouts(step: &Step<'_>, task: &Task, policy: &Policy) -> Timeouts {
     let (timeouts, _) = timeouts_said(step, task);
-    let grown = |first| retry::grown_timeout_ms(policy, first, task.timeouts_hit);
+    let grown = |first| retry::grown_timeout_ms(policy, first, task.tally().timeouts_hit);
     Timeouts {
         soft_ms: timeouts.soft_ms.map(grown),
         hard_ms: timeouts.hard_ms.map(grown),

@@ -39,13 +39,6 @@ pub(super) fn route(step: &mut Step<'_>, id: TaskId, target: &QueueName, leaves:
             not_before: step.now(),
         },
         fence: Fence::default(),
-        runs: 0,
-        failures: 0,
-        crashes: 0,
-        deferrals: 0,
-        unstarted_in_row: 0,
-        timeouts_hit: 0,
-        redrives: 0,
         side,
         ..task.clone()
     };
@@ -170,6 +163,10 @@ fn arrive(step: &mut Step<'_>, origin: ShardId, target: ShardId, number: u64, se
     };
     let life = resolve::life(&levels, not_before);
     let mut side = sent.side.clone();
+    if let Some(side) = &mut side {
+        // Old records of what was sent have the instant at which the budgets of the first one began.
+        side.tally.since = None;
+    }
     if life.is_some() {
         let side = side.get_or_insert_default();
         side.more.get_or_insert_default().life = life;
@@ -179,7 +176,6 @@ fn arrive(step: &mut Step<'_>, origin: ShardId, target: ShardId, number: u64, se
         id,
         enqueue_seq,
         enqueued_at: now,
-        budget_since: now,
         state,
         ..sent
     };

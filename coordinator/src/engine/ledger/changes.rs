@@ -3,7 +3,6 @@
 //! Owns how each changes the task, and that it is kept among its acts. Part of the one table of
 //! transitions: called from there, and from nowhere else.
 
-use crate::mutants::{self, Mutant};
 use std::sync::Arc;
 
 use super::more::{Act, ActKind, CancelOrder, Life};
@@ -70,15 +69,8 @@ impl Task {
         self.state = State::Pending {
             not_before: *not_before,
         };
-        self.budget_since = *at;
-        if !mutants::is(Mutant::BudgetKept) {
-            self.failures = 0;
-        }
-        self.crashes = 0;
-        self.deferrals = 0;
-        self.unstarted_in_row = 0;
-        self.timeouts_hit = 0;
-        self.redrives = self.redrives.saturating_add(1);
+        let since = self.unless_accepted(*at);
+        self.side_mut().tally.begin(since);
         if let Some(life) = self.life_mut() {
             life.from = *not_before;
             life.begun = false;

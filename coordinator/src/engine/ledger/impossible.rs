@@ -174,7 +174,7 @@ fn cannot_happen_to(task: &Task, kind: TaskEvent, event: &Event) -> Impossible {
     let Event::LeaseGranted { fence, .. } = event else {
         return None;
     };
-    let next = task.runs.checked_add(1);
+    let next = task.runs().checked_add(1);
     when(next != Some(fence.run()), "a run that is not the next one")
         .or_else(|| when(*fence <= task.fence, "a fence that does not grow"))
 }

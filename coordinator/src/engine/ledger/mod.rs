@@ -14,6 +14,7 @@ pub mod memory;
 pub mod more;
 pub mod queue;
 mod replay;
+pub mod tally;
 pub mod task;
 pub mod terms;
 mod transfers;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::history::{History, RunRecord};
 use super::more::{CancelOrder, Life, More};
+use super::tally::Tally;
 use super::terms::{DeliveryMode, Template, Terms};
 use crate::engine::failure::Failure;
 use crate::engine::ids::{Fence, LeaseToken, QueueName, SessionId, TaskId, Timestamp};
@@ -100,26 +101,10 @@ pub struct Task {
     pub enqueue_seq: u64,
     /// When it was accepted.
     pub enqueued_at: Timestamp,
-    /// When its budgets began: accepted, or last redriven.
-    pub budget_since: Timestamp,
     /// Where it stands.
     pub state: State,
-    /// The fence of its latest lease; 0 before the first.
+    /// The fence of its latest lease; 0 before the first. Its run is how many were granted.
     pub fence: Fence,
-    /// Leases granted over its life.
-    pub runs: u32,
-    /// Failures that counted since `budget_since`.
-    pub failures: u32,
-    /// Crashes since `budget_since`.
-    pub crashes: u32,
-    /// Deferrals since `budget_since`.
-    pub deferrals: u32,
-    /// Unstarted losses since it last began.
-    pub unstarted_in_row: u16,
-    /// Failures of class TIMEOUT since `budget_since`: what its limits grow by.
-    pub timeouts_hit: u32,
-    /// Times it was redriven.
-    pub redrives: u32,
     /// What was said for it alone; `None` where nothing was.
     pub own: Option<Box<Own>>,
     /// What most tasks do not have.
@@ -127,7 +112,7 @@ pub struct Task {
 }
 
 // Millions of them wait: what most do not have belongs behind a pointer, in `Own` or in `Side`.
-const _: () = assert!(size_of::<Task>() <= 192);
+const _: () = assert!(size_of::<Task>() <= 160);
 
 /// What was said for one task alone, by its producer or since: it goes before what holds for the
 /// queue. Costs nothing while nothing was said.
@@ -158,6 +143,8 @@ impl Own {
 pub struct Side {
     /// The producer's labels, sorted by key.
     pub labels: Vec<(Arc<str>, Arc<str>)>,
+    /// What its runs have used up.
+    pub tally: Tally,
     /// Its runs.
     pub history: History,
     /// Retries by rules that count for themselves.
@@ -325,16 +312,8 @@ impl Task {
             priority: Priority::Normal,
             enqueue_seq: 0,
             enqueued_at: now,
-            budget_since: now,
             state: State::Pending { not_before: now },
             fence: Fence::default(),
-            runs: 0,
-            failures: 0,
-            crashes: 0,
-            deferrals: 0,
-            unstarted_in_row: 0,
-            timeouts_hit: 0,
-            redrives: 0,
             own: None,
             side: None,
         }
@@ -345,19 +324,13 @@ impl Task {
     pub fn view(&self, now: Timestamp) -> TaskState {
         match &self.state {
             State::Pending { not_before } if *not_before <= now => TaskState::Ready,
-            State::Pending { .. } if self.runs > 0 => TaskState::Retrying,
+            State::Pending { .. } if self.runs() > 0 => TaskState::Retrying,
             State::Pending { .. } => TaskState::Scheduled,
             State::Leased(lease) if lease.started_at.is_some() => TaskState::Running,
             State::Leased(_) => TaskState::Leased,
             State::Dead { .. } => TaskState::Dead,
             State::Finished(finished) => TaskState::Finished(finished.outcome),
         }
-    }
-
-    /// The attempt that its present or next run is: 1 + failures counted.
-    #[must_use]
-    pub const fn attempt(&self) -> u32 {
-        self.failures.saturating_add(1)
     }
 
     /// Its own limit of attempts; 0 means unlimited.

@@ -356,9 +356,8 @@ impl Task {
         else {
             unreachable!("matched by the caller");
         };
-        assert_eq!(fence.run(), self.runs + 1, "runs are 1, 2, 3 .. (I5)");
+        assert_eq!(fence.run(), self.runs() + 1, "runs are 1, 2, 3 .. (I5)");
         assert!(*fence > self.fence, "fences only grow (I3)");
-        self.runs += 1;
         self.fence = *fence;
         self.state = State::Leased(Box::new(Lease {
             fence: *fence,
@@ -382,25 +381,11 @@ impl Task {
     }
 
     fn run_ended(&mut self, run: &RunRecord, budget: Option<Budget>, leaves: &Leaves) {
-        match budget {
-            Some(Budget::Attempt) => self.failures = self.failures.saturating_add(1),
-            Some(Budget::Crash) => self.crashes = self.crashes.saturating_add(1),
-            Some(Budget::Deferral) => self.deferrals = self.deferrals.saturating_add(1),
-            None => {}
-        }
-        if run.outcome == RunOutcome::Unstarted {
-            self.unstarted_in_row = self.unstarted_in_row.saturating_add(1);
-        } else if run.started {
-            self.unstarted_in_row = 0;
-        }
         if run.started
             && let Some(life) = self.life_mut()
         {
             life.begun = true;
         }
-        self.timeouts_hit = self
-            .timeouts_hit
-            .saturating_add(u32::from(leaves.timeout_hit));
         if let Some(payload) = &leaves.payload {
             self.payload = payload.clone();
         }
@@ -408,6 +393,16 @@ impl Task {
             self.own_mut().max_attempts = leaves.max_attempts;
         }
         let side = self.side_mut();
+        let tally = &mut side.tally;
+        if let Some(budget) = budget {
+            tally.spend(budget);
+        }
+        if run.outcome == RunOutcome::Unstarted {
+            tally.unstarted_in_row = tally.unstarted_in_row.saturating_add(1);
+        } else if run.started {
+            tally.unstarted_in_row = 0;
+        }
+        tally.timeouts_hit = tally.timeouts_hit.saturating_add(leaves.timeout_hit.into());
         side.history.push(run.clone());
         if leaves.failure.is_some() {
             side.last_failure.clone_from(&leaves.failure);

@@ -249,7 +249,7 @@ fn a_task_that_waits_can_be_changed_in_everything_at_once() {
         world.wait_alive_ms(4999, &["w2"]);
         world.expect(&[]);
         world.wait_ms(1);
-        let run = world.view("t1").task.runs;
+        let run = world.view("t1").task.runs();
         let delivery = &world.deliveries[&("t1".to_owned(), run)];
         assert_eq!(delivery.payload, text("new"));
         assert_eq!(

@@ -83,7 +83,7 @@ fn a_redriven_task_has_a_fresh_budget_and_keeps_its_history() {
     assert!(delivery.previous_failure.is_some());
     world.report("w1", ("t1", 4), complete());
     let task = world.view("t1").task;
-    assert_eq!((task.redrives, task.runs), (1, 4));
+    assert_eq!((task.tally().redrives, task.runs()), (1, 4));
     let side = task.side.unwrap();
     let outcomes: Vec<_> = side.history.runs().map(|run| run.outcome).collect();
     assert_eq!(outcomes[3], RunOutcome::Succeeded);

@@ -128,7 +128,10 @@ fn a_follow_up_is_what_its_template_says_and_knows_its_cause() {
     let task = world.follower("t1", Transition::Failure);
     assert_eq!((&*task.kind, &task.queue), ("alarm", &named("after")));
     assert_eq!((task.priority, task.version), (Priority::High, 3));
-    assert_eq!((task.runs, task.failures, task.own.clone()), (0, 0, None));
+    assert_eq!(
+        (task.runs(), task.tally().failures, task.own.clone()),
+        (0, 0, None)
+    );
     let not_before = world.now.plus_ms(7000);
     assert_eq!(task.state, State::Pending { not_before });
     let side = task.side.as_deref().unwrap();

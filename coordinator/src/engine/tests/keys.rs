@@ -235,7 +235,7 @@ fn a_redrive_and_a_discard_are_done_once() {
     let id = world.id("t1");
     let [first, second] = is_done_once(&mut world, &redrive(id, 60_000));
     for answer in [first, second] {
-        assert!(matches!(answer, Answer::Task(view) if view.task.redrives == 1));
+        assert!(matches!(answer, Answer::Task(view) if view.task.tally().redrives == 1));
     }
     world.wait_ms(60_000);
     world.hello("w1", &["mail"], 1);

@@ -3,6 +3,7 @@
 use super::world::{START, World, new_task};
 use crate::engine::event::{Event, Recorded};
 use crate::engine::ids::{Fence, ShardId, Timestamp};
+use crate::engine::ledger::tally::Tally;
 use crate::engine::ledger::task::{Holder, Lease, State, Task, Timeouts};
 use crate::engine::ledger::terms::DeliveryMode;
 use crate::engine::retry::DeadReason;
@@ -48,12 +49,15 @@ fn an_old_redrive_leaves_no_act_that_its_image_lacks() {
         reason: DeadReason::Rule,
         at: START,
     });
-    let redriven = Task {
+    let mut redriven = Task {
         state: State::Pending { not_before: at },
-        budget_since: at,
-        redrives: 1,
         ..dead.clone()
     };
+    redriven.set_tally(Tally {
+        since: Some(at),
+        redrives: 1,
+        ..Tally::default()
+    });
     replay(vec![
         enqueued(&dead),
         Event::TaskRedriven {
@@ -85,7 +89,6 @@ fn an_old_cancel_leaves_nothing_that_its_image_lacks() {
     let leased = task_in(State::Leased(Box::new(lease.clone())));
     let leased = Task {
         fence: lease.fence,
-        runs: 1,
         ..leased
     };
     let cancelled = Task {

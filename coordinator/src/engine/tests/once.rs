@@ -34,7 +34,7 @@ fn lost(world: &mut World) {
     world.hello("w9", &["mail"], 1);
     world.wait_alive_ms(100_000, &["w9"]);
     assert_eq!(
-        world.view("t1").task.runs,
+        world.view("t1").task.runs(),
         1,
         "it never runs again by itself"
     );
@@ -276,7 +276,7 @@ fn a_lost_task_runs_again_when_somebody_says_so() {
     let id = world.id("t1");
     world.call(redrive(id, 0)).unwrap();
     world.hello("w2", &["mail"], 1);
-    assert_eq!(world.view("t1").task.runs, 2);
+    assert_eq!(world.view("t1").task.runs(), 2);
     assert_eq!(
         world.deliveries[&("t1".to_owned(), 2)].delivery,
         DeliveryMode::AtMostOnce

@@ -302,7 +302,7 @@ fn a_task_that_was_answered_as_cancelled_never_runs_again_whatever_becomes_of_it
             assert_eq!(world.state("t1"), "CANCELLED");
             world.hello("w2", &["mail"], 1);
             world.wait_alive_ms(100_000, &["w2"]);
-            assert_eq!(world.view("t1").task.runs, 1);
+            assert_eq!(world.view("t1").task.runs(), 1);
         }
     }
 }

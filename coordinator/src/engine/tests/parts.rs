@@ -49,7 +49,7 @@ fn what_never_arrived_returns_though_it_is_ended_in_parts_and_new_deliveries_are
     world.wait_alive_ms(6000, &["w1"]);
     assert_eq!(dead(&world), 0);
     let runs = world.ledger(0).tasks_after(crate::engine::ids::TaskId::MIN);
-    let most = runs.map(|task| task.runs).max();
+    let most = runs.map(|task| task.runs()).max();
     assert_eq!(most, Some(2), "given once more, and no more");
     assert_eq!(held(&world), LEASES);
 }

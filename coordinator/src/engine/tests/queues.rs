@@ -162,7 +162,7 @@ fn a_spent_task_goes_on_in_the_dead_letter_queue_with_a_fresh_budget_and_its_lin
         let side = task.side.as_ref().unwrap();
         assert_eq!(side.origin, Some(world.id("t1")));
         assert_eq!(&*side.last_failure.as_ref().unwrap().message, "it broke");
-        assert_eq!((task.runs, task.failures), (0, 0));
+        assert_eq!((task.runs(), task.tally().failures), (0, 0));
         task.id
     };
     world.call_it("t1b", arrived);

@@ -8,7 +8,7 @@ use crate::engine::command::{
     Bulk, BulkAct, Call, Caller, Capacity, Command, FromWorker, Hello, NewTask, QueueChange,
     ReportOutcome, Selection,
 };
-use crate::engine::ids::{LinkId, QueueName, RequestId, ShardId, TaskId, Timestamp};
+use crate::engine::ids::{Fence, LinkId, QueueName, RequestId, ShardId, TaskId, Timestamp};
 use crate::engine::ledger::task::{Payload, State, Timeouts};
 
 fn name(q: &str) -> QueueName {
@@ -222,7 +222,7 @@ fn a_redrive_after_the_last_run_is_refused() {
     let mut world = World::new();
     world.enqueue("t1", "mail");
     let mut task = world.view("t1").task;
-    task.runs = crate::engine::limits::RUNS_MAX;
+    task.fence = Fence::new(1, crate::engine::limits::RUNS_MAX);
     task.enqueue_seq = 2;
     task.state = State::Dead {
         reason: crate::engine::retry::DeadReason::AttemptsExhausted,

@@ -98,7 +98,7 @@ fn the_rule_that_kills_says_where_to_else_the_kind_else_the_queue() {
         for run in 1.. {
             world.report("w1", (name, run), no(class));
             world.wait_alive_ms(10_000, &["w1"]);
-            if world.view(name).task.runs == run {
+            if world.view(name).task.runs() == run {
                 break;
             }
         }
@@ -180,7 +180,10 @@ fn a_task_goes_on_as_it_was_left_with_a_fresh_budget_and_a_fresh_life() {
             (on.priority, &on.payload),
             (Priority::High, &text("the rest"))
         );
-        assert_eq!((on.runs, on.failures, on.enqueued_at), (0, 0, world.now));
+        assert_eq!(
+            (on.runs(), on.tally().failures, on.enqueued_at),
+            (0, 0, world.now)
+        );
         let side = on.side.as_deref().unwrap();
         assert_eq!(
             (&side.labels, &side.checkpoint),

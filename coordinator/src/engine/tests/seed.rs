@@ -41,7 +41,7 @@ fn s01_max_retries_3_runs_the_handler_exactly_4_times() {
         world.report("w1", ("t1", run), retry_at_once());
     }
     let view = world.view("t1");
-    assert_eq!((view.state.name(), view.task.runs), ("DEAD", 4));
+    assert_eq!((view.state.name(), view.task.runs()), ("DEAD", 4));
 }
 
 #[test]
@@ -280,7 +280,7 @@ fn s31_the_hard_limit_ends_the_run_voids_its_token_and_asks_the_judge() {
         "t1: TimedOut, Attempt, again in 10000 ms",
         "w1 stop t1: HardTimeout",
     ]);
-    assert_eq!(world.view("t1").task.failures, 1);
+    assert_eq!(world.view("t1").task.tally().failures, 1);
     world.report("w1", ("t1", 1), complete());
     world.expect(&["ack t1: superseded"]);
 }
@@ -447,5 +447,5 @@ fn p3_a_task_that_kills_its_workers_is_quarantined_after_three_and_burns_no_atte
     assert!(
         matches!(task.state, State::Dead { reason, .. } if reason.name() == "CRASHES_EXHAUSTED")
     );
-    assert_eq!((task.crashes, task.failures), (3, 0));
+    assert_eq!((task.tally().crashes, task.tally().failures), (3, 0));
 }

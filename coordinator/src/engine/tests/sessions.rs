@@ -95,7 +95,7 @@ fn thirty_silent_seconds_end_a_session_and_what_began_crashed() {
     world.quiet();
     world.wait_ms(1);
     world.expect(&["t1: Crashed, Crash, again in 1000 ms", "close w1"]);
-    assert_eq!(world.view("t1").task.crashes, 1);
+    assert_eq!(world.view("t1").task.tally().crashes, 1);
 }
 
 #[test]
@@ -122,9 +122,9 @@ fn only_what_began_is_blamed_for_the_loss_of_its_worker() {
     let view = world.view("t2");
     assert_eq!(
         (
-            view.task.crashes,
-            view.task.deferrals,
-            view.task.unstarted_in_row
+            view.task.tally().crashes,
+            view.task.tally().deferrals,
+            view.task.tally().unstarted_in_row
         ),
         (0, 1, 1)
     );
@@ -176,7 +176,7 @@ fn a_broken_stream_ends_nothing_and_the_worker_goes_on_where_it_was() {
     assert!(world.worker("w1").resumed && world.worker("w1").lost.is_empty());
     world.report("w1", ("t1", 1), complete());
     world.expect(&["t1: Succeeded", "ack t1: recorded"]);
-    assert_eq!(world.view("t1").task.runs, 1, "the task ran once");
+    assert_eq!(world.view("t1").task.runs(), 1, "the task ran once");
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn a_delivery_that_never_arrived_is_released_when_the_worker_comes_back() {
         "w1 gets t1#2",
         "t2: begun",
     ]);
-    assert_eq!(world.view("t1").task.crashes, 0);
+    assert_eq!(world.view("t1").task.tally().crashes, 0);
 }
 
 #[test]
@@ -280,7 +280,11 @@ fn goodbye_gives_back_what_is_held_without_blame() {
     world.expect(&["t1: Released, Deferral, again in 0 ms", "close w1"]);
     let view = world.view("t1");
     assert_eq!(
-        (view.task.failures, view.task.crashes, view.task.deferrals),
+        (
+            view.task.tally().failures,
+            view.task.tally().crashes,
+            view.task.tally().deferrals
+        ),
         (0, 0, 1)
     );
     assert!(workers(&mut world).is_empty());
@@ -343,7 +347,7 @@ fn a_session_with_a_thousand_leases_and_more_is_given_up_in_bounded_turns() {
     world.quiet();
     world.wait_ms(30_000);
     let tasks = world.ledger(0).tasks_after(crate::engine::ids::TaskId::MIN);
-    assert_eq!(tasks.filter(|task| task.crashes == 1).count(), 2500);
+    assert_eq!(tasks.filter(|task| task.tally().crashes == 1).count(), 2500);
 }
 
 fn workers(world: &mut World) -> Vec<(String, WorkerState)> {

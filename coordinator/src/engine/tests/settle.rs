@@ -97,7 +97,7 @@ fn a_failure_sent_twice_burns_one_attempt() {
         "ack t1: recorded",
         "ack t1: duplicate",
     ]);
-    assert_eq!(world.view("t1").task.failures, 1);
+    assert_eq!(world.view("t1").task.tally().failures, 1);
 }
 
 #[test]
@@ -243,7 +243,11 @@ fn a_deferral_burns_no_attempt_and_waits_as_asked() {
     ]);
     let view = world.view("t1");
     assert_eq!(
-        (view.task.failures, view.task.deferrals, view.task.attempt()),
+        (
+            view.task.tally().failures,
+            view.task.tally().deferrals,
+            view.task.attempt()
+        ),
         (0, 1, 1)
     );
     let side = view.task.side.unwrap();
@@ -313,7 +317,10 @@ fn a_failure_of_the_class_worker_lost_is_judged_as_a_crash() {
     world.report("w1", ("t1", 1), fail_with(killed));
     world.expect(&["t1: Crashed, Crash, again in 1000 ms", "ack t1: recorded"]);
     let view = world.view("t1");
-    assert_eq!((view.task.failures, view.task.crashes), (0, 1));
+    assert_eq!(
+        (view.task.tally().failures, view.task.tally().crashes),
+        (0, 1)
+    );
 }
 
 #[test]

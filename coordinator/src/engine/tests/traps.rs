@@ -136,7 +136,7 @@ fn s28_nothing_is_released_twice_because_each_run_has_a_fence_of_its_own() {
         "one end for each run"
     );
     assert_eq!(world.state("t1"), "DEAD");
-    assert_eq!(world.view("t1").task.failures, 3);
+    assert_eq!(world.view("t1").task.tally().failures, 3);
 }
 
 #[test]
@@ -312,7 +312,7 @@ fn s41_the_dead_letter_queue_catches_crashed_and_overdue_tasks_too_and_makes_no_
         "DEAD",
         "it was in the other queue before"
     );
-    assert!(tasks_in(&world, "mail").iter().all(|task| task.runs == 1));
+    assert!(tasks_in(&world, "mail").iter().all(|task| task.runs() == 1));
 }
 
 #[test]
@@ -419,5 +419,5 @@ fn p1_the_production_block_is_dead_after_at_most_31_seconds() {
     }
     assert_eq!(world.dead_because("t1"), "ATTEMPTS_EXHAUSTED");
     assert_eq!(world.now, START.plus_ms(31_000));
-    assert_eq!(world.view("t1").task.runs, 6);
+    assert_eq!(world.view("t1").task.runs(), 6);
 }

@@ -165,7 +165,7 @@ fn a_new_version_is_rolled_out_and_nothing_fails() {
             .expect("somebody is free for it")
             .worker
             .clone();
-        world.report(&worker, (name, task.runs), complete());
+        world.report(&worker, (name, task.runs()), complete());
         assert_eq!(world.state(name), "SUCCEEDED");
     };
     finish(&mut world, "t0");
@@ -184,7 +184,7 @@ fn a_new_version_is_rolled_out_and_nothing_fails() {
     }
     for index in 0..8 {
         let task = world.view(&format!("t{index}")).task;
-        assert_eq!((task.failures, task.crashes), (0, 0));
+        assert_eq!((task.tally().failures, task.tally().crashes), (0, 0));
     }
 }
 

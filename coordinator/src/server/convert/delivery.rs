@@ -57,12 +57,15 @@ pub(crate) fn delivery_view(delivery: Delivery) -> pb::Delivery {
         crashes: delivery.crashes,
         soft_timeout: delivery.timeouts.soft_ms.map(duration),
         hard_timeout: delivery.timeouts.hard_ms.map(duration),
-        previous_failure: delivery.previous_failure.as_ref().map(failure_view),
+        previous_failure: delivery
+            .previous_failure
+            .as_ref()
+            .map(|failure| failure_view(failure).into()),
         checkpoint: delivery.checkpoint.as_ref().map(payload_view),
         deadline: delivery.deadline_ms.map(duration),
         idempotency_key: delivery.key.as_deref().unwrap_or_default().to_owned(),
         schema_version: delivery.version,
-        cause: delivery.cause.map(cause_view),
+        cause: delivery.cause.map(|cause| cause_view(cause).into()),
         delivery: delivery_mode_view(delivery.delivery).into(),
     }
 }

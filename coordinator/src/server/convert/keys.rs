@@ -28,7 +28,7 @@ pub(crate) fn new_keys(spec: &mut pb::TaskSpec, at: At<'_>) -> Parsed<Option<Box
         return Err(at_window.refuse("is set without an idempotency_key: set both or neither"));
     }
     let unique = unique
-        .map(|unique| new_unique(unique, at.field("unique")))
+        .map(|unique| new_unique(*unique, at.field("unique")))
         .transpose()?;
     if given.is_none() && unique.is_none() {
         return Ok(None);
@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(plain.window_ms, 86_400_000);
         let other_keys_and_start = pb::TaskSpec {
             idempotency_window: Some(secs(30 * 86_400)),
-            unique: Some(unique("u", pb::ConflictAction::Reject)),
+            unique: Some(unique("u", pb::ConflictAction::Reject).into()),
             start: Some(pb::task_spec::Start::Delay(Duration::default())),
             ..keyed("l")
         };
@@ -221,7 +221,7 @@ mod tests {
         use pb::ConflictAction as Wire;
         let parse = |on_conflict| {
             let spec = pb::TaskSpec {
-                unique: Some(unique("u", on_conflict)),
+                unique: Some(unique("u", on_conflict).into()),
                 ..keyed("")
             };
             let unique = keys_of(spec).unique.unwrap();
@@ -256,7 +256,7 @@ mod tests {
             ..unique("u", pb::ConflictAction::ReplaceWaiting)
         };
         let spec = pb::TaskSpec {
-            unique: Some(given),
+            unique: Some(Box::new(given)),
             ..keyed("")
         };
         let parsed = keys_of(spec).unique.unwrap();
@@ -275,7 +275,7 @@ mod tests {
     fn spoiled(spec: &mut pb::TaskSpec, change: fn(&mut pb::UniqueKey)) {
         let mut key = unique("u", pb::ConflictAction::Unspecified);
         change(&mut key);
-        spec.unique = Some(key);
+        spec.unique = Some(Box::new(key));
     }
 
     const BAD: &[BadKeys] = &[

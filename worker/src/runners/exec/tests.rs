@@ -134,10 +134,10 @@ async fn the_facts_of_the_task_are_in_variables() {
             // Gone by when they are read, so that what is left is known.
             delivery.deadline = Some(prost_types::Duration::default());
             delivery.set_delivery(DeliveryMode::AtMostOnce);
-            delivery.cause = Some(Cause {
+            delivery.cause = Some(Box::new(Cause {
                 task_id: "t0".to_owned(),
                 transition: Transition::Exhausted.into(),
-            });
+            }));
         });
     let output = output_of(task.run(shell("env | grep ^REDRIVE_ | sort"), &()).await);
     let expected = [

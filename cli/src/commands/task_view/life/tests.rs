@@ -87,12 +87,12 @@ fn whole() -> v1::Task {
             kind: "send".to_owned(),
             schema_version: 3,
             idempotency_key: "user:4711".to_owned(),
-            unique: Some(v1::UniqueKey {
+            unique: Some(Box::new(v1::UniqueKey {
                 key: "doc:7".to_owned(),
                 scope: vec![1, 3],
                 on_conflict: v1::ConflictAction::Reject.into(),
                 postpone_max: None,
-            }),
+            })),
             then: vec![v1::TaskTemplate {
                 kind: "file".to_owned(),
                 queue: "archive".to_owned(),

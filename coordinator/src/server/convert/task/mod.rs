@@ -35,7 +35,7 @@ pub(crate) fn new_task(namespace: &str, spec: Option<pb::TaskSpec>, at: At<'_>) 
         policy: retry(spec.retry, at)?,
         max_attempts: spec.max_attempts,
         labels: labels(spec.labels, at.field("labels"))?,
-        terms: terms::optional_terms(namespace, spec.terms, at.field("terms"))?,
+        terms: terms::optional_terms(namespace, spec.terms.map(|it| *it), at.field("terms"))?,
         then: terms::chain(namespace, spec.then, at.field("then"))?,
         keys,
     })
@@ -87,7 +87,7 @@ fn retry(value: Option<pb::task_spec::Retry>, at: At<'_>) -> Parsed<Option<Polic
     use pb::task_spec::Retry as Given;
     let parsed = value.map(|given| match given {
         Given::RetryPolicy(name) => policy::named(&name, at.field("retry_policy")),
-        Given::InlineRetryPolicy(given) => policy::inline(given, at.field("inline_retry_policy")),
+        Given::InlineRetryPolicy(given) => policy::inline(*given, at.field("inline_retry_policy")),
     });
     parsed.transpose()
 }

@@ -153,7 +153,7 @@ const BAD_VALUES: &[BadTask] = &[
             backoff,
             ..Default::default()
         };
-        t.retry = Some(task_spec::Retry::InlineRetryPolicy(policy));
+        t.retry = Some(task_spec::Retry::InlineRetryPolicy(policy.into()));
     }),
 ];
 
@@ -219,10 +219,10 @@ fn a_queue_may_be_left_to_the_kind() {
 fn versions_terms_keys_and_a_chain_arrive() {
     let task = parse(pb::TaskSpec {
         schema_version: 7,
-        terms: Some(pb::Terms {
+        terms: Some(Box::new(pb::Terms {
             ttl: Some(secs(5)),
             ..Default::default()
-        }),
+        })),
         idempotency_key: "k".into(),
         then: vec![pb::TaskTemplate {
             kind: "archive".into(),
@@ -246,16 +246,16 @@ type BadPart = (&'static str, fn(&mut pb::TaskSpec));
 fn what_is_wrong_further_down_is_named_below_the_task() {
     let cases: [BadPart; 3] = [
         ("task.terms.delivery", |t| {
-            t.terms = Some(pb::Terms {
+            t.terms = Some(Box::new(pb::Terms {
                 delivery: 9,
                 ..Default::default()
-            });
+            }));
         }),
         ("task.then[0].kind", |t| {
             t.then = vec![pb::TaskTemplate::default()]
         }),
         ("task.unique.key", |t| {
-            t.unique = Some(pb::UniqueKey::default())
+            t.unique = Some(Box::new(pb::UniqueKey::default()))
         }),
     ];
     for (field, spoil) in cases {

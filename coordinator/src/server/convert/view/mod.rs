@@ -54,7 +54,7 @@ pub(crate) fn task_view(view: &TaskView, detail: Detail) -> pb::Task {
         enqueue_time: Some(timestamp(task.enqueued_at)),
         next_attempt_time: next_attempt(view).map(timestamp),
         end_time: ended_at(task).map(timestamp),
-        runs: task.runs,
+        runs: task.runs(),
         history: history
             .map(|history| history.runs().map(run).collect())
             .unwrap_or_default(),
@@ -63,7 +63,7 @@ pub(crate) fn task_view(view: &TaskView, detail: Detail) -> pb::Task {
         result: shown(result),
         outcome_label: label.unwrap_or_default().to_owned(),
         checkpoint: shown(side.and_then(|side| side.checkpoint.as_ref())),
-        redrives: task.redrives,
+        redrives: task.tally().redrives,
         origin_task_id: side
             .and_then(|side| side.origin)
             .map(|id| id.to_string())
@@ -108,19 +108,21 @@ fn spec(task: &Task, detail: Detail) -> pb::TaskSpec {
         retry: task.policy().map(|policy| match policy {
             PolicyRef::Named(policy) => pb::task_spec::Retry::RetryPolicy(policy.name.to_string()),
             PolicyRef::Inline(policy) => {
-                pb::task_spec::Retry::InlineRetryPolicy(policy_view(policy))
+                pb::task_spec::Retry::InlineRetryPolicy(policy_view(policy).into())
             }
         }),
         max_attempts: task.max_attempts(),
         labels: labels_view(side.map(|side| side.labels.as_slice()).unwrap_or_default()),
         schema_version: task.version,
-        terms: task.terms().map(|terms| terms_view(terms, detail)),
+        terms: task.terms().map(|terms| terms_view(terms, detail).into()),
         idempotency_key: more
             .and_then(|more| more.key.as_deref())
             .unwrap_or_default()
             .to_owned(),
         idempotency_window: None,
-        unique: more.and_then(|more| more.unique.as_ref()).map(unique_view),
+        unique: more
+            .and_then(|more| more.unique.as_ref())
+            .map(|unique| unique_view(unique).into()),
         then: then
             .iter()
             .map(|template| template_view(template, detail))
@@ -128,13 +130,14 @@ fn spec(task: &Task, detail: Detail) -> pb::TaskSpec {
     }
 }
 
-const fn budgets(view: &TaskView) -> pb::Budgets {
+fn budgets(view: &TaskView) -> pb::Budgets {
+    let tally = view.task.tally();
     pb::Budgets {
-        failures: view.task.failures,
+        failures: tally.failures,
         attempts_max: view.attempts_max,
-        crashes: view.task.crashes,
+        crashes: tally.crashes,
         crashes_max: view.crashes_max,
-        deferrals: view.task.deferrals,
+        deferrals: tally.deferrals,
         deferrals_max: view.deferrals_max,
     }
 }

@@ -6,6 +6,7 @@ use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::ids::{Fence, QueueName, ShardId, TaskId};
 use crate::engine::ledger::history::Delay;
 use crate::engine::ledger::more::{Act, ActKind, CancelOrder, Cause, More, Scope, Unique};
+use crate::engine::ledger::tally::Tally;
 use crate::engine::ledger::task::{Finished, Holder, Lease, Own, Timeouts};
 use crate::engine::ledger::terms::{DeliveryMode, Source, Template, Terms, Transition};
 use crate::engine::retry::DeadReason;
@@ -50,6 +51,12 @@ pub(crate) fn full_view(state: State) -> TaskView {
         ..Side::default()
     };
     side.history.push(full_run(&failure));
+    side.tally = Tally {
+        failures: 1,
+        deferrals: 2,
+        redrives: 3,
+        ..Tally::default()
+    };
     let own = Own {
         max_attempts: Some(4),
         ..Own::default()
@@ -63,16 +70,8 @@ pub(crate) fn full_view(state: State) -> TaskView {
         priority: Priority::High,
         enqueue_seq: 1,
         enqueued_at: Timestamp(5),
-        budget_since: Timestamp(5),
         state,
         fence: Fence::new(2, 1),
-        runs: 1,
-        failures: 1,
-        crashes: 0,
-        deferrals: 2,
-        unstarted_in_row: 0,
-        timeouts_hit: 0,
-        redrives: 3,
         own: Some(Box::new(own)),
         side: Some(Box::new(side)),
     };

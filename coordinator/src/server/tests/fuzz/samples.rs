@@ -121,12 +121,12 @@ fn rich() -> pb::TaskSpec {
         labels: [("a".to_owned(), "b".to_owned())].into(),
         max_attempts: Some(2),
         idempotency_key: "k".into(),
-        unique: Some(pb::UniqueKey {
+        unique: Some(Box::new(pb::UniqueKey {
             key: "u".into(),
             on_conflict: pb::ConflictAction::ReplaceWaiting.into(),
             ..Default::default()
-        }),
-        terms: Some(pb::Terms {
+        })),
+        terms: Some(Box::new(pb::Terms {
             ttl: secs(60),
             deadline: secs(3600),
             follow_ups: Some(Box::new(pb::FollowUps {
@@ -135,7 +135,7 @@ fn rich() -> pb::TaskSpec {
                 ..Default::default()
             })),
             ..Default::default()
-        }),
+        })),
         then: vec![template("next")],
         ..plain()
     }
