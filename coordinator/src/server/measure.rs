@@ -17,7 +17,7 @@ use prost_types::FileDescriptorSet;
 use tonic::service::Routes;
 use tonic::{Code, Status};
 
-use crate::shell::clock::{SystemTimeSource, TimeSource as _};
+use crate::shell::clock::SystemTimeSource;
 use crate::telemetry::{OTHER, Telemetry};
 
 /// The descriptors of all that is served.
@@ -36,8 +36,7 @@ pub(crate) fn measured(
     routes: Routes,
     telemetry: Arc<Telemetry>,
 ) -> Result<Routes, prost::DecodeError> {
-    let elapsed = || Duration::from_nanos(SystemTimeSource.read().boot_ns);
-    measured_by(routes, telemetry, elapsed)
+    measured_by(routes, telemetry, SystemTimeSource::since_boot)
 }
 
 fn measured_by(

@@ -43,12 +43,18 @@ impl TimeSource for SystemTimeSource {
         let wall = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
-        let boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        let boot = Duration::try_from(boot).unwrap_or_default();
         Readings {
             wall_ns: nanos(wall),
-            boot_ns: nanos(boot),
+            boot_ns: nanos(Self::since_boot()),
         }
+    }
+}
+
+impl SystemTimeSource {
+    /// The boot-time clock alone, for what is measured and not decided by.
+    pub(crate) fn since_boot() -> Duration {
+        let boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Duration::try_from(boot).unwrap_or_default()
     }
 }
 

@@ -5,10 +5,10 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, VecDeque};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use super::Ledger;
+use super::filed::Filed;
 use crate::engine::ids::{QueueName, ShardId, TaskId, Timestamp};
 use crate::engine::limits;
 
@@ -58,30 +58,11 @@ impl MemoryKey {
 
 impl MemoryKey {
     /// Where its kind comes in their order, and its two texts.
-    fn parts(&self) -> (u8, &str, &str) {
+    pub(super) fn parts(&self) -> (u8, &str, &str) {
         match self {
             Self::Request { namespace, id } => (0, namespace, id),
             Self::Key { queue, key } => (1, queue.as_str(), key),
             Self::Producer { namespace, id } => (2, namespace, id),
-        }
-    }
-}
-
-/// A key as memories are filed: by a number made of it first. Two numbers are compared sooner than two
-/// names, and equal ones cost no more than that: nobody gains anything by names of equal numbers.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Filed {
-    number: u64,
-    key: MemoryKey,
-}
-
-impl Filed {
-    fn of(key: &MemoryKey) -> Self {
-        let mut number = DefaultHasher::new();
-        key.parts().hash(&mut number);
-        Self {
-            number: number.finish(),
-            key: key.clone(),
         }
     }
 }
@@ -150,8 +131,7 @@ impl Memory {
     /// takes in the journal. Bytes.
     #[must_use]
     pub fn bytes(&self, key: &MemoryKey) -> u64 {
-        const KEYS_BYTES: usize = size_of::<Filed>() + size_of::<MemoryKey>();
-        const FIXED_BYTES: usize = KEYS_BYTES + size_of::<Memory>() + 64;
+        const FIXED_BYTES: usize = Filed::ENTRY_BYTES + size_of::<MemoryKey>() + 64;
         let texts = match key {
             MemoryKey::Request { id, .. } | MemoryKey::Producer { id, .. } => id.len(),
             MemoryKey::Key { key, .. } => key.len(),
@@ -171,10 +151,7 @@ impl Ledger {
     /// What is remembered under this key, expired or not.
     #[must_use]
     pub fn memory_kept(&self, key: &MemoryKey) -> Option<&Memory> {
-        if self.memories.is_empty() {
-            return None;
-        }
-        self.memories.get(&Filed::of(key))
+        self.memories.get(key)
     }
 
     /// How many memories there are.
@@ -213,14 +190,13 @@ impl Ledger {
     /// What memories take in memory, counted anew. Bytes.
     pub(super) fn recount_memory_bytes(&self) -> u64 {
         let memories = self.memories.iter();
-        let bytes = memories.map(|(filed, memory)| memory.bytes(&filed.key));
-        bytes.sum()
+        memories.map(|(key, memory)| memory.bytes(key)).sum()
     }
 
     /// Whether every memory is found by its expiry, and no other, and producers are counted.
     #[must_use]
     pub fn memories_are_indexed(&self) -> bool {
-        let place = |(filed, memory): (&Filed, &Memory)| (memory.expires_at, filed.key.clone());
+        let place = |(key, memory): (&MemoryKey, &Memory)| (memory.expires_at, key.clone());
         let places: BTreeSet<(Timestamp, MemoryKey)> = self.memories.iter().map(place).collect();
         let producers = places.iter().filter(|(_, key)| key.is_producer());
         places == self.memory_expiries && producers.eq(&self.producers)
@@ -262,7 +238,7 @@ impl Ledger {
         self.memory_bytes += memory.bytes(key);
         let expires_at = memory.expires_at;
         // The one before goes from the indexes first: it may have had the same place.
-        if let Some(before) = self.memories.insert(Filed::of(key), memory) {
+        if let Some(before) = self.memories.insert(key, memory) {
             self.unindex_memory(key, &before);
         }
         if key.is_producer() {
@@ -272,7 +248,7 @@ impl Ledger {
     }
 
     fn forget_memory(&mut self, key: &MemoryKey) -> Option<Memory> {
-        let memory = self.memories.remove(&Filed::of(key))?;
+        let memory = self.memories.remove(key)?;
         self.unindex_memory(key, &memory);
         Some(memory)
     }

@@ -5,6 +5,7 @@
 //! never answers "what is due": that is the agenda.
 
 mod changes;
+mod filed;
 pub mod history;
 mod images;
 mod impossible;
@@ -30,7 +31,7 @@ use super::retry::Budget;
 pub use keep::Kept;
 use keep::Texts;
 use kind::{Kind, KindName};
-use memory::{Memory, MemoryKey};
+use memory::MemoryKey;
 use queue::{Pause, Queue, Totals};
 pub use replay::{ReplayError, ReplayProblem};
 use task::{Outcome, State, Task};
@@ -52,7 +53,7 @@ pub struct Ledger {
     finished: DenseMap<(Timestamp, TaskId), ()>,
     outgoing: BTreeMap<ShardId, Outgoing>,
     received_through: BTreeMap<ShardId, u64>,
-    memories: BTreeMap<memory::Filed, Memory>,
+    memories: filed::Filed,
     memory_expiries: BTreeSet<(Timestamp, MemoryKey)>,
     memory_bytes: u64,
     producers: BTreeSet<(Timestamp, MemoryKey)>,
@@ -90,7 +91,7 @@ impl Ledger {
             finished: DenseMap::default(),
             outgoing: BTreeMap::new(),
             received_through: BTreeMap::new(),
-            memories: BTreeMap::new(),
+            memories: filed::Filed::default(),
             memory_expiries: BTreeSet::new(),
             memory_bytes: 0,
             producers: BTreeSet::new(),
