@@ -2,7 +2,7 @@
 //!
 //! Owns the writer and the bounds-checked reader. Never knows what a record means. Reading hostile
 //! bytes never panics and allocates nothing before the bytes are there; each value has one form, so
-//! what was read encodes to the same bytes again.
+//! what was read encodes to the same bytes again (but for what old records say otherwise).
 
 use std::fmt;
 

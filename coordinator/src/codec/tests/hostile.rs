@@ -19,7 +19,8 @@ use crate::engine::ledger::terms::Source;
 use crate::engine::retry::Policy;
 use crate::engine::retry::policy::{Match, Rule, RuleAction};
 
-/// Gives the bytes to everything that reads them. What is taken for a record has this one form.
+/// Gives the bytes to everything that reads them. What is taken for a record has this one form, but
+/// where an old one is written otherwise now.
 pub(super) fn read(decoder: &mut Decoder, bytes: &[u8]) -> Result<Recorded, DecodeError> {
     let peeked = (entity_of(bytes), place_of(bytes));
     let decoded = decoder.decode(bytes);
@@ -108,7 +109,9 @@ fn a_task_with_more_or_fewer_runs_than_its_fence_says_is_refused() {
             task: Box::new(task),
         },
     });
-    let runs = bytes.iter().rposition(|byte| *byte == 19).unwrap();
+    // The last part is the fence, of eight bytes.
+    let runs = bytes.len() - 9;
+    assert_eq!(bytes[runs], 19);
     for (said, refused) in [(18, true), (19, false), (20, true)] {
         let mut bytes = bytes.clone();
         bytes[runs] = said;

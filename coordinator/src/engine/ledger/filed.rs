@@ -2,8 +2,8 @@
 //!
 //! Owns that number, and what lies under it. Never knows when a memory ends. Numbers are compared
 //! sooner than names and lie close together, so that finding one of a million memories touches few
-//! places of the machine's memory; what lies under one number is looked at whole. Invariants: a key
-//! has one memory; two of the same memories are equal, in whatever order they were put in.
+//! places of the machine's memory. Invariants: a key has one memory; two of the same memories are
+//! equal, in whatever order they were put in.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

@@ -1,8 +1,8 @@
 //! What a task's runs have used up.
 //!
-//! Owns the counts that its limits are compared with, which lie in its side record: a task that
-//! never ended a run has none, and takes no room for them. Never decides what a count means:
-//! `retry` does. Invariant: what was not counted is zero, with or without a side record.
+//! Owns the counts that its limits are compared with, which lie in its side record: most tasks have
+//! none while they wait for their first run, and take no room for counts. Never decides what a count
+//! means: `retry` does. Invariant: what was not counted is zero, with or without a side record.
 
 use super::task::{Side, Task};
 use crate::engine::ids::Timestamp;

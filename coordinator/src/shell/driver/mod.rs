@@ -21,7 +21,9 @@ use crate::engine::ids::Timestamp;
 use crate::engine::{Deadline, limits};
 use crate::journal::{Journal, JournalError};
 
-/// A turn that fewer commands would begin waits for more, as long as others want the core.
+/// A turn with so many commands or more is one of many callers at once: the next one gathers.
+const CROWD_COMMANDS: usize = 4;
+/// A turn that would begin with so many commands or more does not gather.
 const GATHERED_COMMANDS: usize = 64;
 
 /// A journal of engine events that releases effects.
@@ -37,6 +39,8 @@ pub(crate) struct Driver<E> {
     signals: Signals,
     shut_down: bool,
     turns: Turns,
+    /// The turn before had many commands.
+    crowded: bool,
 }
 
 /// What the driver is built from.
@@ -92,6 +96,7 @@ impl<E: Decides> Driver<E> {
             signals,
             shut_down: false,
             turns,
+            crowded: false,
         }
     }
 
@@ -131,11 +136,13 @@ impl<E: Decides> Driver<E> {
         }
     }
 
-    /// Where few commands have arrived, lets other threads run that wait for this core, once: what
-    /// they are about to ask is handled in the same turn, synced and answered with it. Where no
-    /// thread waits this returns at once.
-    fn gather(&self) {
-        if self.desk.queue.len() < GATHERED_COMMANDS {
+    /// Among many callers, lets other threads run that wait for this core, once: what they are
+    /// about to ask is handled in the same turn, synced and answered with it. Where no thread
+    /// waits this returns at once. Few callers are not made to wait: the core may be wanted by
+    /// another process, which would keep it for milliseconds.
+    fn gather(&mut self) {
+        let arrived = self.turns.commands().len() + self.desk.queue.len();
+        if self.crowded && arrived < GATHERED_COMMANDS {
             std::thread::yield_now();
         }
     }
@@ -148,6 +155,7 @@ impl<E: Decides> Driver<E> {
         let commands = self.turns.commands();
         let room = limits::COMMANDS_PER_TURN_MAX.saturating_sub(commands.len());
         self.desk.queue.take(room, commands);
+        self.crowded = commands.len() >= CROWD_COMMANDS;
         let begins = Begins {
             asks: self.journal.asks(),
             late_ms,
